@@ -1,0 +1,44 @@
+//! What came of handing one message to a worker.
+
+/// The answer to one send, classified once, by the WAHA adapter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// The worker took it. Some engines answer without an id.
+    Accepted {
+        /// WhatsApp's bare message id.
+        message_id: Option<String>,
+    },
+    /// Provably not sent.
+    Refused(Refusal),
+    /// The request may have left and no answer says what became of it.
+    Lost {
+        /// A stable word for tables and metrics.
+        code: &'static str,
+        /// For people; carries no numbers and no message text.
+        detail: String,
+    },
+}
+
+/// A send that provably did not happen, and who has to pay for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Who pays.
+    pub blame: Blame,
+    /// A stable word for tables and metrics.
+    pub code: &'static str,
+    /// For people; carries no numbers and no message text.
+    pub detail: String,
+}
+
+/// Whose fault a refusal is; decides the cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Blame {
+    /// This recipient can never be reached: FAILED for good.
+    Recipient,
+    /// The sender's number cannot send now: it rests, no recipient pays.
+    Number,
+    /// The worker cannot serve now: its lane backs off, nobody pays.
+    Worker,
+    /// Our request was wrong: FAILED with the cause.
+    Ours,
+}
