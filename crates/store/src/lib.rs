@@ -1,1 +1,29 @@
-//! store
+//! The ledger: everything that is in PostgreSQL, one noun a file.
+//!
+//! Always true: SQL stands here and nowhere else, beside the function that runs it; functions take
+//! any client, so that they compose in a transaction; what happened comes back as a value.
+//! Absent on purpose: decisions, clocks (the database's own is used), network calls other than to
+//! PostgreSQL.
+
+pub mod campaigns;
+pub mod checks;
+pub mod delays;
+pub mod error;
+pub mod figures;
+pub mod lanes;
+pub mod ledger;
+pub mod migrate;
+pub mod outbox;
+pub mod placement;
+pub mod pool;
+pub mod reconcile;
+pub mod removals;
+pub mod replicas;
+pub mod roster;
+pub mod senders;
+pub mod sessions;
+pub mod sweep;
+pub mod workers;
+
+pub use error::StoreError;
+pub use pool::Store;

@@ -1,0 +1,1 @@
+//! When a campaign will probably be done.

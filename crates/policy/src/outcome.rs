@@ -1,0 +1,1 @@
+//! What an answer from WAHA costs, and whom.

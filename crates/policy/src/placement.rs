@@ -1,0 +1,1 @@
+//! Which worker a session goes to.

@@ -1,0 +1,1 @@
+//! Campaigns: accepted whole or not at all, shown, cancelled.

@@ -1,0 +1,1 @@
+//! Worker checks: claimed by due time, so that replicas share them.

@@ -1,0 +1,1 @@
+//! The global delays and the senders' own.

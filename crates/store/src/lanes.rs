@@ -1,0 +1,1 @@
+//! Lanes: taken, woken, given back, never by two at once.

@@ -1,0 +1,1 @@
+//! The grouped claims and conclusions of messages.

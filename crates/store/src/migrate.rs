@@ -1,0 +1,61 @@
+//! The schema's versions. Forward only; run by `wahacast-gateway migrate`, checked by every start.
+
+use tokio_postgres::NoTls;
+
+use crate::StoreError;
+
+mod embedded {
+    refinery::embed_migrations!("migrations");
+}
+
+/// Any number of ours: the lock that makes two migrators take turns (refinery itself takes none).
+const ADVISORY_LOCK: i64 = 0x7761_6861;
+
+/// Brings a database to this program's version. Two at once take turns.
+pub async fn run(database_url: &str) -> Result<(), StoreError> {
+    let (mut client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
+    let work = async move {
+        client
+            .execute("SELECT pg_advisory_lock($1)", &[&ADVISORY_LOCK])
+            .await?;
+        embedded::migrations::runner()
+            .run_async(&mut client)
+            .await
+            .map_err(StoreError::Migration)?;
+        Ok(())
+        // The lock goes with the connection.
+    };
+    tokio::select! {
+        result = work => result,
+        closed = connection => Err(StoreError::Unavailable(match closed {
+            Err(error) => Box::new(error),
+            Ok(()) => "the connection was closed".into(),
+        })),
+    }
+}
+
+/// The version this program was built for.
+pub fn needed() -> i32 {
+    embedded::migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|m| m.version() as i32)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Refuses a database whose schema is older or newer than this program.
+pub async fn check(db: &impl deadpool_postgres::GenericClient) -> Result<(), StoreError> {
+    const FOUND: &str = "SELECT COALESCE(max(version), 0) FROM refinery_schema_history";
+    let needed = needed();
+    let found = match db.query_one(FOUND, &[]).await {
+        Ok(row) => row.get(0),
+        Err(error) if error.code() == Some(&tokio_postgres::error::SqlState::UNDEFINED_TABLE) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    if found == needed {
+        Ok(())
+    } else {
+        Err(StoreError::Schema { found, needed })
+    }
+}

@@ -1,0 +1,1 @@
+//! Campaign jobs on their way to the broker.

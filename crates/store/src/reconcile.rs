@@ -1,0 +1,1 @@
+//! Sessions that are due for their next step, and what the step found.

@@ -1,0 +1,1 @@
+//! Sessions still to be deleted on servers that were removed by force.

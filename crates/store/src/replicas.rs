@@ -1,0 +1,1 @@
+//! The heartbeats by which replicas know of each other.

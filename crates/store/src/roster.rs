@@ -1,0 +1,1 @@
+//! Who has something to say on a lane.

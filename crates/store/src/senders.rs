@@ -1,0 +1,1 @@
+//! What is remembered of a number, whether or not it has a session.

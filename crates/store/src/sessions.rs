@@ -1,0 +1,1 @@
+//! Sessions as their users see them.

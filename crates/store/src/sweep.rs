@@ -1,0 +1,1 @@
+//! Finding work whose wake-up was lost and lanes whose owner died.

@@ -1,0 +1,1 @@
+//! Workers as their operators see them.
