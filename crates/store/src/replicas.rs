@@ -1,1 +1,65 @@
 //! The heartbeats by which replicas know of each other.
+//!
+//! A replica is alive while its row is fresh by the database's clock, so that no two machines'
+//! clocks are ever compared.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use models::ids::ReplicaId;
+
+use crate::StoreError;
+
+const BEAT: &str = "
+    INSERT INTO replicas (id, service, name) VALUES ($1, $2, $3)
+    ON CONFLICT (id) DO UPDATE SET seen_at = now()";
+
+/// Says that a replica is alive.
+pub async fn beat(
+    db: &impl GenericClient,
+    id: ReplicaId,
+    service: &str,
+    name: &str,
+) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(BEAT).await?;
+    db.execute(&statement, &[&id.uuid(), &service, &name])
+        .await?;
+    Ok(())
+}
+
+const LEAVE: &str = "DELETE FROM replicas WHERE id = $1";
+
+/// Says that a replica has ended, so that nobody waits for its heartbeat to grow old.
+pub async fn leave(db: &impl GenericClient, id: ReplicaId) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(LEAVE).await?;
+    db.execute(&statement, &[&id.uuid()]).await?;
+    Ok(())
+}
+
+const ALIVE: &str = "
+    SELECT count(*) FROM replicas
+    WHERE service = $1 AND seen_at > now() - make_interval(secs => $2)";
+
+/// How many replicas of a service are alive.
+pub async fn alive(
+    db: &impl GenericClient,
+    service: &str,
+    dead_after: Duration,
+) -> Result<i64, StoreError> {
+    let statement = db.prepare_cached(ALIVE).await?;
+    let row = db
+        .query_one(&statement, &[&service, &dead_after.as_secs_f64()])
+        .await?;
+    Ok(row.get(0))
+}
+
+const FORGET: &str = "DELETE FROM replicas WHERE seen_at < now() - make_interval(secs => $1)";
+
+/// Drops the rows of replicas that ended without a word; returns how many.
+pub async fn forget_unseen(
+    db: &impl GenericClient,
+    unseen_for: Duration,
+) -> Result<u64, StoreError> {
+    let statement = db.prepare_cached(FORGET).await?;
+    Ok(db.execute(&statement, &[&unseen_for.as_secs_f64()]).await?)
+}
