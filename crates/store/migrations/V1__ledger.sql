@@ -94,11 +94,14 @@ CREATE TABLE senders (
     in_flight_at           timestamptz
 ) WITH (fillfactor = 50);
 
+-- No two placements have the same generation, also when a session is deleted and made again.
+CREATE SEQUENCE session_generations AS integer;
+
 -- One number's login. Placed means worker_id is set; queued means it is not.
 CREATE TABLE sessions (
     phone       text PRIMARY KEY REFERENCES senders (phone),
     worker_id   uuid REFERENCES workers (id),
-    generation  integer NOT NULL DEFAULT 0,  -- grows each time that it is placed: fences former workers
+    generation  integer NOT NULL DEFAULT 0,  -- of session_generations, new each time that it is placed: fences former workers
     waha_name   text,                        -- its name there: the number, or 'default' on an old Core
     wanted      text NOT NULL DEFAULT 'RUNNING' CHECK (wanted IN ('RUNNING', 'STOPPED', 'GONE')),
     status      text NOT NULL DEFAULT 'QUEUED',
@@ -111,7 +114,9 @@ CREATE TABLE sessions (
     status_at   timestamptz NOT NULL DEFAULT now(),
     last_active timestamptz,
     due_at      timestamptz,                 -- when the reconciler looks at it; null: nothing to do
-    attempts    integer NOT NULL DEFAULT 0   -- steps in a row that failed
+    leased_until timestamptz,                -- a reconciler is at it; nobody else calls its worker for it before
+    attempts    integer NOT NULL DEFAULT 0,  -- steps in a row that failed
+    restarts    integer NOT NULL DEFAULT 0   -- after FAILED, since it last worked or a person last asked for it
 );
 CREATE INDEX sessions_queued ON sessions (queued_at, phone) WHERE worker_id IS NULL AND wanted = 'RUNNING';
 CREATE INDEX sessions_due ON sessions (due_at) WHERE due_at IS NOT NULL;
