@@ -70,6 +70,7 @@ CREATE TABLE replicas (
     id         uuid PRIMARY KEY,
     service    text NOT NULL,
     name       text NOT NULL,
+    retiring   boolean NOT NULL DEFAULT false, -- is ending: gives its lanes away, takes none
     started_at timestamptz NOT NULL DEFAULT now(),
     seen_at    timestamptz NOT NULL DEFAULT now()
 );

@@ -27,6 +27,15 @@ pub async fn beat(
     Ok(())
 }
 
+const RETIRE: &str = "UPDATE replicas SET retiring = true WHERE id = $1";
+
+/// Says that a replica is ending: it still holds its lanes, and takes no more.
+pub async fn retire(db: &impl GenericClient, id: ReplicaId) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(RETIRE).await?;
+    db.execute(&statement, &[&id.uuid()]).await?;
+    Ok(())
+}
+
 const LEAVE: &str = "DELETE FROM replicas WHERE id = $1";
 
 /// Says that a replica has ended, so that nobody waits for its heartbeat to grow old.

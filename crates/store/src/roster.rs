@@ -1,1 +1,219 @@
 //! Who has something to say on a lane.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use models::campaign::CampaignStatus;
+use models::delays::{DelayOverrides, Delays};
+use models::ids::{CampaignId, TraceId, WorkerId};
+use models::message::MessageKey;
+use models::phone::PhoneNumber;
+use models::template::Variables;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+use crate::StoreError;
+use crate::lanes::seconds;
+
+/// One sender of a lane: able to speak, and with something to say or something to settle.
+#[derive(Debug, Clone)]
+pub struct Speaker {
+    /// Its number.
+    pub phone: PhoneNumber,
+    /// Of its session's place here.
+    pub generation: i32,
+    /// Its session's name on the worker.
+    pub waha_name: String,
+    /// Whether the session is seen WORKING; otherwise it is here only to be settled.
+    pub working: bool,
+    /// Its own delays.
+    pub delays: DelayOverrides,
+    /// Since the answer to its last request.
+    pub last_sent_ago: Option<Duration>,
+    /// Since its previous campaign ended.
+    pub campaign_ended_ago: Option<Duration>,
+    /// How much longer the number rests.
+    pub resting_for: Option<Duration>,
+    /// Rests in a row so far.
+    pub rests: i32,
+    /// A message whose outcome nobody wrote down.
+    pub in_flight: Option<InFlight>,
+    /// Its oldest campaign with something to send.
+    pub campaign: Option<OpenCampaign>,
+}
+
+/// A message that was claimed and not concluded.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    /// Which one.
+    pub key: MessageKey,
+    /// The worker it was handed to, if at all.
+    pub worker: WorkerId,
+    /// Since it was claimed.
+    pub claimed_ago: Duration,
+}
+
+/// A campaign as its sender needs it.
+#[derive(Debug, Clone)]
+pub struct OpenCampaign {
+    /// Which one.
+    pub id: CampaignId,
+    /// What every recipient hears, placeholders and all.
+    pub template: String,
+    /// The campaign's own variables.
+    pub variables: Variables,
+    /// A file to send.
+    pub media_url: Option<String>,
+    /// Whether a message of it was claimed before.
+    pub begun: bool,
+    /// The first message that waits for another attempt, and for how long still.
+    pub retry: Option<(i32, Duration)>,
+    /// The first message not begun.
+    pub next_ordinal: Option<i32>,
+    /// Of the request that made it.
+    pub trace_id: TraceId,
+}
+
+macro_rules! roster {
+    ($only:literal) => {
+        concat!(
+            "SELECT s.phone, s.generation, s.waha_name, s.status = 'WORKING',
+                d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
+                EXTRACT(EPOCH FROM now() - d.last_sent_at)::float8,
+                EXTRACT(EPOCH FROM now() - d.campaign_ended_at)::float8,
+                EXTRACT(EPOCH FROM d.resting_until - now())::float8, d.rests,
+                d.in_flight_campaign, d.in_flight_ordinal, d.in_flight_worker,
+                EXTRACT(EPOCH FROM now() - d.in_flight_at)::float8,
+                c.id, c.template, c.variables, c.media_url, c.status, c.trace_id,
+                r.ordinal, EXTRACT(EPOCH FROM r.due_at - now())::float8, m.ordinal
+            FROM sessions s JOIN senders d ON d.phone = s.phone
+            LEFT JOIN LATERAL (
+                SELECT id, template, variables, media_url, status, trace_id, next_ordinal
+                FROM campaigns
+                WHERE sender = s.phone AND completed_at IS NULL
+                    AND status IN ('PENDING', 'IN_PROGRESS')
+                ORDER BY id LIMIT 1
+            ) c ON s.status = 'WORKING' AND s.wanted = 'RUNNING'
+            LEFT JOIN LATERAL (
+                SELECT ordinal, due_at FROM retries
+                WHERE campaign_id = c.id ORDER BY ordinal LIMIT 1
+            ) r ON true
+            LEFT JOIN LATERAL (
+                SELECT ordinal FROM messages
+                WHERE campaign_id = c.id AND ordinal >= c.next_ordinal AND status = 0
+                ORDER BY ordinal LIMIT 1
+            ) m ON true
+            WHERE s.worker_id = $1 ",
+            $only,
+            " AND (c.id IS NOT NULL OR d.in_flight_campaign IS NOT NULL)"
+        )
+    };
+}
+
+const ALL: &str = roster!("");
+const ONE: &str = roster!("AND s.phone = $2");
+
+/// Everybody with something to say, or to settle, on a worker's lane.
+pub async fn all(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
+    let statement = db.prepare_cached(ALL).await?;
+    let rows = db.query(&statement, &[&worker.uuid()]).await?;
+    rows.iter().map(speaker).collect()
+}
+
+/// One sender of a worker's lane; `None` when it has nothing to say there.
+pub async fn one(
+    db: &impl GenericClient,
+    worker: WorkerId,
+    phone: &PhoneNumber,
+) -> Result<Option<Speaker>, StoreError> {
+    let statement = db.prepare_cached(ONE).await?;
+    let row = db
+        .query_opt(&statement, &[&worker.uuid(), &phone.digits()])
+        .await?;
+    row.as_ref().map(speaker).transpose()
+}
+
+fn speaker(row: &Row) -> Result<Speaker, StoreError> {
+    let ago = |column: usize| row.get::<_, Option<f64>>(column).map(seconds);
+    let delay = |column: usize| row.get::<_, Option<i64>>(column).map(millis);
+    Ok(Speaker {
+        phone: phone(row.get(0))?,
+        generation: row.get(1),
+        waha_name: row.get::<_, Option<String>>(2).unwrap_or_default(),
+        working: row.get(3),
+        delays: DelayOverrides {
+            message: delay(4),
+            sender_switch: delay(5),
+            campaign: delay(6),
+        },
+        last_sent_ago: ago(7),
+        campaign_ended_ago: ago(8),
+        resting_for: ago(9).filter(|rest| !rest.is_zero()),
+        rests: row.get(10),
+        in_flight: in_flight(row),
+        campaign: campaign(row)?,
+    })
+}
+
+fn in_flight(row: &Row) -> Option<InFlight> {
+    Some(InFlight {
+        key: MessageKey {
+            campaign: CampaignId::new(row.get::<_, Option<_>>(11)?),
+            ordinal: row.get::<_, Option<_>>(12)?,
+        },
+        worker: WorkerId::new(row.get::<_, Option<_>>(13)?),
+        claimed_ago: seconds(row.get::<_, Option<f64>>(14)?),
+    })
+}
+
+fn campaign(row: &Row) -> Result<Option<OpenCampaign>, StoreError> {
+    let Some(id) = row.get::<_, Option<_>>(15) else {
+        return Ok(None);
+    };
+    let status: &str = row.get(19);
+    let variables: Option<Json<Variables>> = row.get(17);
+    let retry = row
+        .get::<_, Option<i32>>(21)
+        .zip(row.get::<_, Option<f64>>(22).map(seconds));
+    Ok(Some(OpenCampaign {
+        id: CampaignId::new(id),
+        template: row.get(16),
+        variables: variables
+            .map(|Json(variables)| variables)
+            .unwrap_or_default(),
+        media_url: row.get(18),
+        begun: status != CampaignStatus::Pending.name(),
+        retry,
+        next_ordinal: row.get(23),
+        trace_id: TraceId::new(row.get(20)),
+    }))
+}
+
+const GLOBAL: &str = "
+    SELECT message_delay_ms, sender_switch_delay_ms, campaign_delay_ms, version FROM settings";
+
+/// The global delays and their version; `None` before the first start of a gateway wrote them.
+pub async fn global_delays(db: &impl GenericClient) -> Result<Option<(Delays, i64)>, StoreError> {
+    let statement = db.prepare_cached(GLOBAL).await?;
+    let row = db.query_opt(&statement, &[]).await?;
+    Ok(row.map(|row| {
+        let delays = Delays {
+            message: millis(row.get(0)),
+            sender_switch: millis(row.get(1)),
+            campaign: millis(row.get(2)),
+        };
+        (delays, row.get(3))
+    }))
+}
+
+fn millis(millis: i64) -> Duration {
+    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
+}
+
+/// A number as the ledger holds it.
+pub(crate) fn phone(text: &str) -> Result<PhoneNumber, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable {
+        what: "phone number",
+        value: "…".to_owned(),
+    })
+}
