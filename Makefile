@@ -1,0 +1,22 @@
+# The one door for people and for CI. Longer than a line or two becomes Rust.
+.PHONY: demo run check test clean-local
+
+demo:
+	cargo build --workspace --bins
+	target/debug/wahacast demo --dir .local/demo
+
+run:
+	cargo build --workspace --bins
+	target/debug/wahacast up --sim-workers 3 --register
+
+check:
+	cargo fmt --check && cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items
+
+test:
+	cargo build --workspace --bins
+	target/debug/wahacast servers --dir .local/test -- cargo test --workspace
+
+# Called by root from a home folder that nobody else may enter, the data lies elsewhere: follow the links.
+clean-local:
+	rm -rf $(shell readlink -f .local/servers .local/*/servers) .local

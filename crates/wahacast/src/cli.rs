@@ -1,0 +1,71 @@
+//! What can be typed: the subcommands and their flags.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Delivers WhatsApp campaigns through a fleet of WAHA servers.
+#[derive(Debug, Parser)]
+#[command(name = "wahacast", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a command with a private PostgreSQL and RabbitMQ, then stop them.
+    ///
+    /// The command finds them in DATABASE_URL, AMQP_URL and RABBITMQ_MANAGEMENT_URL. With the
+    /// first two already set, those servers are used and none is started. Without a command the
+    /// servers stay in the foreground until interrupted.
+    Servers(ServersArgs),
+    /// Stop, start or restart one process of a running `up` or `servers`.
+    Server(ServerArgs),
+}
+
+/// Flags of `wahacast servers`.
+#[derive(Debug, Args)]
+pub struct ServersArgs {
+    /// Where data, logs and settings are kept.
+    #[arg(long, default_value = ".local/servers-only")]
+    pub dir: PathBuf,
+    /// The command to run, after `--`.
+    #[arg(last = true)]
+    pub command: Vec<String>,
+}
+
+/// Flags of `wahacast server`.
+#[derive(Debug, Args)]
+pub struct ServerArgs {
+    /// What to do.
+    pub action: Action,
+    /// Which process: `postgres`, `rabbitmq`, or a name from run.json such as `sender-1`.
+    pub name: String,
+    /// The directory of the running `up` or `servers`.
+    #[arg(long, default_value = ".local")]
+    pub dir: PathBuf,
+}
+
+/// What `wahacast server` does to a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Action {
+    /// Stop it cleanly and keep it stopped.
+    Stop,
+    /// Start it and wait until it is ready.
+    Start,
+    /// Stop it, then start it.
+    Restart,
+}
+
+/// Runs what was typed.
+///
+/// # Errors
+/// Whatever kept the command from doing its work, as one sentence with its causes.
+pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    match cli.command {
+        Command::Servers(args) => crate::exec::run(args).await,
+        Command::Server(args) => crate::control::ask(&args).await,
+    }
+}

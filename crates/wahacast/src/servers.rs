@@ -1,0 +1,86 @@
+//! The private PostgreSQL and RabbitMQ of one directory.
+//!
+//! What always holds: they listen on 127.0.0.1 only, on ports of their own, with data and logs
+//! of their own, and never as root; the machine's own servers are not touched. A server whose
+//! URL is given is used instead and left alone.
+
+pub(crate) mod account;
+mod install;
+pub(crate) mod leftovers;
+pub(crate) mod ports;
+mod postgres;
+mod rabbitmq;
+
+use anyhow::Context;
+
+use crate::supervise::Crew;
+use crate::workdir::WorkDir;
+
+/// Where the two servers are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Urls {
+    /// `postgres://user:password@host:port/database`.
+    pub(crate) database: String,
+    /// `amqp://user:password@host:port/vhost`.
+    pub(crate) amqp: String,
+    /// The base of RabbitMQ's management interface, where known.
+    pub(crate) management: Option<String>,
+}
+
+/// Servers that exist already and are to be used; what is `None` is started.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Given {
+    /// `DATABASE_URL`.
+    pub(crate) database: Option<String>,
+    /// `AMQP_URL`.
+    pub(crate) amqp: Option<String>,
+    /// `RABBITMQ_MANAGEMENT_URL`.
+    pub(crate) management: Option<String>,
+}
+
+impl Given {
+    /// Reads the three settings by name; an empty one counts as absent.
+    pub(crate) fn from(setting: impl Fn(&str) -> Option<String>) -> Self {
+        let find = |name| setting(name).filter(|value: &String| !value.is_empty());
+        Self {
+            database: find("DATABASE_URL"),
+            amqp: find("AMQP_URL"),
+            management: find("RABBITMQ_MANAGEMENT_URL"),
+        }
+    }
+}
+
+/// Starts, under `crew`, whichever server is not given, both at once, and waits for them.
+/// Missing ones are installed first where that is allowed.
+///
+/// # Errors
+/// A server can neither be found nor installed, or does not start; `crew` then still holds
+/// what has been started.
+pub(crate) async fn start(work: &WorkDir, crew: &Crew, given: Given) -> anyhow::Result<Urls> {
+    install::ensure(work, given.database.is_none(), given.amqp.is_none()).await?;
+    let mut urls = Urls {
+        management: given.management,
+        ..Urls::default()
+    };
+    let database = async {
+        match given.database {
+            Some(url) => Ok(url),
+            None => postgres::start(work, crew)
+                .await
+                .context("PostgreSQL did not start"),
+        }
+    };
+    let broker = async {
+        match given.amqp {
+            Some(url) => Ok((url, None)),
+            None => rabbitmq::start(work, crew)
+                .await
+                .context("RabbitMQ did not start"),
+        }
+    };
+    let (database, (amqp, management)) = tokio::try_join!(database, broker)?;
+    urls.database = database;
+    urls.amqp = amqp;
+    urls.management = management.or(urls.management);
+    Ok(urls)
+}
