@@ -1,1 +1,432 @@
-//! The grouped claims and conclusions of messages.
+//! The grouped claims and conclusions of messages: the hot path.
+//!
+//! Whatever gathered while the previous write was on its way goes into one transaction of at most
+//! one statement each, with arrays. Every row is fenced by its lane's epoch, whose row is locked
+//! first: a take-over either waits for this transaction and then sees what it did, or came before
+//! it and makes it write nothing.
+
+use std::time::Duration;
+
+use deadpool_postgres::{GenericClient, Object};
+use models::campaign::CampaignStatus;
+use models::ids::ReplicaId;
+use models::message::{MessageKey, MessageStatus};
+use models::phone::PhoneNumber;
+use models::template::Variables;
+use tokio_postgres::types::{Json, ToSql};
+
+use crate::StoreError;
+use crate::lanes::Tenure;
+
+/// Asks for the right to send one message: PENDING to SENDING.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The lane it is sent on.
+    pub tenure: Tenure,
+    /// Its sender, of whom no other message may be in flight.
+    pub phone: PhoneNumber,
+    /// Of the sender's session; a session placed elsewhere since then is refused.
+    pub generation: i32,
+    /// Which message.
+    pub key: MessageKey,
+}
+
+/// A message that we may send now, and nobody else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// Who is to hear it.
+    pub recipient: PhoneNumber,
+    /// The recipient's own variables.
+    pub variables: Variables,
+    /// This attempt's number, from 1.
+    pub attempt: i16,
+}
+
+/// What became of a claimed message.
+#[derive(Debug, Clone)]
+pub struct Conclusion {
+    /// The lane it was sent on.
+    pub tenure: Tenure,
+    /// Its sender.
+    pub phone: PhoneNumber,
+    /// Which message.
+    pub key: MessageKey,
+    /// Where it goes from SENDING.
+    pub outcome: Outcome,
+}
+
+/// Where a message goes from SENDING.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// A worker accepted it.
+    Sent {
+        /// WhatsApp's id, where the engine told it.
+        message_id: Option<String>,
+    },
+    /// Refused for good.
+    Failed(Cause),
+    /// May have been heard.
+    Unknown(Cause),
+    /// Provably not sent, through no fault of the recipient: PENDING again, the attempt uncounted.
+    Again {
+        /// Why.
+        cause: Cause,
+        /// Not before.
+        retry_in: Duration,
+        /// Whether the whole number rests until then.
+        number_rests: bool,
+    },
+}
+
+/// A stable word and a sentence.
+#[derive(Debug, Clone)]
+pub struct Cause {
+    /// For tables and metrics.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+}
+
+/// A conclusion that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Concluded {
+    /// The campaign's status after it.
+    pub campaign: CampaignStatus,
+}
+
+const CLAIM: &str = "
+    WITH input AS (
+        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
+            $7::integer[]) WITH ORDINALITY
+            AS i (worker_id, epoch, phone, campaign_id, ordinal, generation, place)
+    ), fence AS MATERIALIZED (
+        SELECT worker_id, epoch FROM lanes
+        WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
+    ), placed AS MATERIALIZED (
+        SELECT i.* FROM input i
+        JOIN fence f ON f.worker_id = i.worker_id AND f.epoch = i.epoch
+        JOIN sessions s ON s.phone = i.phone AND s.worker_id = i.worker_id
+            AND s.generation = i.generation AND s.wanted = 'RUNNING'
+    ), free AS MATERIALIZED (
+        SELECT phone FROM senders
+        WHERE phone IN (SELECT phone FROM placed) AND in_flight_campaign IS NULL
+        ORDER BY phone FOR NO KEY UPDATE
+    ), open AS MATERIALIZED (
+        SELECT id FROM campaigns
+        WHERE id IN (SELECT p.campaign_id FROM placed p JOIN free USING (phone))
+            AND status IN ('PENDING', 'IN_PROGRESS')
+        ORDER BY id FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE messages m SET status = 1, attempts = m.attempts + 1
+        FROM placed p JOIN free USING (phone) JOIN open o ON o.id = p.campaign_id
+        WHERE m.campaign_id = p.campaign_id AND m.ordinal = p.ordinal AND m.status = 0
+        RETURNING p.place, p.phone, p.worker_id, m.campaign_id, m.ordinal, m.recipient,
+            m.variables, m.attempts
+    ), counted AS (
+        UPDATE campaigns c SET sending = c.sending + n.moved,
+            next_ordinal = GREATEST(c.next_ordinal, n.last + 1),
+            status = 'IN_PROGRESS', started_at = COALESCE(c.started_at, now())
+        FROM (SELECT campaign_id, count(*)::integer AS moved, max(ordinal) AS last
+            FROM moved GROUP BY campaign_id) n
+        WHERE c.id = n.campaign_id
+    ), flying AS (
+        UPDATE senders d SET in_flight_campaign = m.campaign_id, in_flight_ordinal = m.ordinal,
+            in_flight_worker = m.worker_id, in_flight_at = now()
+        FROM moved m WHERE d.phone = m.phone
+    ), begun AS (
+        DELETE FROM retries r USING moved m
+        WHERE r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal
+    )
+    SELECT place, recipient, variables, attempts FROM moved";
+
+const CONCLUDE: &str = "
+    WITH input AS (
+        SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
+            $7::smallint[], $8::text[], $9::text[], $10::text[], $11::float8[], $12::boolean[])
+            WITH ORDINALITY AS i (worker_id, epoch, phone, campaign_id, ordinal, status,
+            message_id, code, detail, retry_secs, number_rests, place)
+    ), fence AS MATERIALIZED (
+        SELECT worker_id, epoch FROM lanes
+        WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
+    ), granted AS MATERIALIZED (
+        SELECT i.* FROM input i
+        JOIN fence f ON f.worker_id = i.worker_id AND f.epoch = i.epoch
+    ), held AS MATERIALIZED (
+        SELECT phone FROM senders
+        WHERE phone IN (SELECT phone FROM granted) ORDER BY phone FOR NO KEY UPDATE
+    ), owning AS MATERIALIZED (
+        SELECT id, status FROM campaigns
+        WHERE id IN (SELECT g.campaign_id FROM granted g JOIN held USING (phone))
+        ORDER BY id FOR NO KEY UPDATE
+    ), moved AS (
+        UPDATE messages m SET
+            status = CASE WHEN g.status = 0 AND o.status = 'CANCELLED' THEN 6 ELSE g.status END,
+            attempts = m.attempts - (g.status = 0)::integer,
+            waha_message_id = g.message_id, error_code = g.code, error = g.detail,
+            sent_at = CASE WHEN g.status = 2 THEN now() END
+        FROM granted g JOIN owning o ON o.id = g.campaign_id
+        WHERE m.campaign_id = g.campaign_id AND m.ordinal = g.ordinal AND m.status = 1
+        RETURNING g.place, g.phone, g.worker_id, m.campaign_id, m.ordinal, m.status,
+            g.retry_secs, g.number_rests, g.detail
+    ), tally AS (
+        SELECT campaign_id, count(*)::integer AS all_moved,
+            (count(*) FILTER (WHERE status = 2))::integer AS sent,
+            (count(*) FILTER (WHERE status = 5))::integer AS failed,
+            (count(*) FILTER (WHERE status = 6))::integer AS cancelled,
+            (count(*) FILTER (WHERE status = 8))::integer AS unknown,
+            (count(*) FILTER (WHERE status <> 0))::integer AS ended
+        FROM moved GROUP BY campaign_id
+    ), counted AS (
+        UPDATE campaigns c SET sending = c.sending - t.all_moved, sent = c.sent + t.sent,
+            failed = c.failed + t.failed, cancelled = c.cancelled + t.cancelled,
+            unknown = c.unknown + t.unknown,
+            status = CASE
+                WHEN c.completed_at IS NOT NULL OR c.sent + c.delivered + c.read + c.failed
+                    + c.cancelled + c.suppressed + c.unknown + t.ended < c.total THEN c.status
+                WHEN c.failed + t.failed + c.unknown + t.unknown > 0 THEN 'COMPLETED_WITH_ERRORS'
+                ELSE 'COMPLETED' END,
+            completed_at = CASE
+                WHEN c.completed_at IS NOT NULL OR c.sent + c.delivered + c.read + c.failed
+                    + c.cancelled + c.suppressed + c.unknown + t.ended < c.total THEN c.completed_at
+                ELSE now() END
+        FROM tally t
+        WHERE c.id = t.campaign_id
+        RETURNING c.id, c.status
+    ), again AS (
+        INSERT INTO retries (campaign_id, ordinal, due_at)
+        SELECT campaign_id, ordinal, now() + make_interval(secs => retry_secs)
+        FROM moved WHERE status = 0
+        ON CONFLICT (campaign_id, ordinal) DO UPDATE SET due_at = excluded.due_at
+    ), landed AS (
+        UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
+            in_flight_worker = NULL, in_flight_at = NULL, last_sent_at = now(),
+            campaign_ended_at = CASE
+                WHEN k.status IN ('COMPLETED', 'COMPLETED_WITH_ERRORS', 'CANCELLED') THEN now()
+                ELSE d.campaign_ended_at END,
+            sent_day = (now() AT TIME ZONE 'UTC')::date,
+            sent_today = (m.status = 2)::integer
+                + CASE WHEN d.sent_day = (now() AT TIME ZONE 'UTC')::date THEN d.sent_today ELSE 0 END,
+            resting_until = CASE WHEN m.number_rests
+                THEN now() + make_interval(secs => m.retry_secs) END,
+            rest_reason = CASE WHEN m.number_rests THEN m.detail END,
+            rests = CASE WHEN m.number_rests THEN d.rests + 1 ELSE 0 END
+        FROM moved m JOIN counted k ON k.id = m.campaign_id
+        WHERE d.phone = m.phone
+    ), spoken AS (
+        UPDATE lanes SET last_sent_at = now(),
+            resting_until = CASE WHEN n.refused THEN lanes.resting_until END,
+            rest_reason = CASE WHEN n.refused THEN lanes.rest_reason END
+        FROM (SELECT worker_id, bool_and(status = 0) AS refused FROM moved GROUP BY worker_id) n
+        WHERE lanes.worker_id = n.worker_id
+    )
+    SELECT m.place, k.status FROM moved m JOIN counted k ON k.id = m.campaign_id";
+
+/// Tables grow from nothing to millions of rows between two looks of the planner: it must not be
+/// free to read a whole one because it was small when the plan was made.
+const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
+    SET LOCAL enable_mergejoin = off";
+
+/// What a group of writes came to; the places are those of the arguments.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// `None`: refused, because the lane, the session, the campaign or the message moved on.
+    pub claimed: Vec<Option<Claimed>>,
+    /// `None`: refused, because the lane moved on.
+    pub concluded: Vec<Option<Concluded>>,
+}
+
+/// Writes a group: conclusions first, so that a sender's next claim finds it free. All or nothing.
+pub async fn write(
+    db: &mut Object,
+    replica: ReplicaId,
+    conclusions: &[Conclusion],
+    claims: &[Claim],
+) -> Result<Written, StoreError> {
+    db.batch_execute(BEGIN).await?;
+    let written = write_inside(db, replica, conclusions, claims).await;
+    let end = if written.is_ok() {
+        "COMMIT"
+    } else {
+        "ROLLBACK"
+    };
+    match (written, db.batch_execute(end).await) {
+        (Ok(written), Ok(())) => Ok(written),
+        (Err(error), _) => Err(error),
+        (Ok(_), Err(error)) => Err(error.into()),
+    }
+}
+
+async fn write_inside(
+    db: &Object,
+    replica: ReplicaId,
+    conclusions: &[Conclusion],
+    claims: &[Claim],
+) -> Result<Written, StoreError> {
+    let mut written = Written::default();
+    if !conclusions.is_empty() {
+        written.concluded = conclude(db, replica, conclusions).await?;
+    }
+    if !claims.is_empty() {
+        written.claimed = claim(db, replica, claims).await?;
+    }
+    Ok(written)
+}
+
+async fn claim(
+    db: &impl GenericClient,
+    replica: ReplicaId,
+    claims: &[Claim],
+) -> Result<Vec<Option<Claimed>>, StoreError> {
+    let statement = db.prepare_cached(CLAIM).await?;
+    let rows = Rows::new(
+        claims
+            .iter()
+            .map(|claim| (claim.tenure, &claim.phone, claim.key)),
+    );
+    let generations: Vec<_> = claims.iter().map(|claim| claim.generation).collect();
+    let replica = replica.uuid();
+    let parameters = rows.parameters(&replica, &[&generations]);
+    let mut claimed: Vec<_> = claims.iter().map(|_| None).collect();
+    for row in db.query(&statement, &parameters).await? {
+        let variables: Option<Json<Variables>> = row.get(2);
+        claimed[place(row.get(0))] = Some(Claimed {
+            recipient: crate::roster::phone(row.get(1))?,
+            variables: variables
+                .map(|Json(variables)| variables)
+                .unwrap_or_default(),
+            attempt: row.get(3),
+        });
+    }
+    Ok(claimed)
+}
+
+async fn conclude(
+    db: &impl GenericClient,
+    replica: ReplicaId,
+    conclusions: &[Conclusion],
+) -> Result<Vec<Option<Concluded>>, StoreError> {
+    let statement = db.prepare_cached(CONCLUDE).await?;
+    let rows = Rows::new(conclusions.iter().map(|c| (c.tenure, &c.phone, c.key)));
+    let outcomes = || conclusions.iter().map(|conclusion| &conclusion.outcome);
+    let statuses: Vec<_> = outcomes().map(|outcome| outcome.status().code()).collect();
+    let ids: Vec<_> = outcomes().map(Outcome::message_id).collect();
+    let codes: Vec<_> = outcomes()
+        .map(|o| o.cause().map(|cause| cause.code.as_str()))
+        .collect();
+    let details: Vec<_> = outcomes()
+        .map(|o| o.cause().map(|cause| cause.detail.as_str()))
+        .collect();
+    let retries: Vec<_> = outcomes().map(Outcome::retry_secs).collect();
+    let rests: Vec<_> = outcomes().map(Outcome::number_rests).collect();
+    let replica = replica.uuid();
+    let parameters = rows.parameters(
+        &replica,
+        &[&statuses, &ids, &codes, &details, &retries, &rests],
+    );
+    let mut concluded: Vec<_> = conclusions.iter().map(|_| None).collect();
+    for row in db.query(&statement, &parameters).await? {
+        let status: &str = row.get(1);
+        let campaign = CampaignStatus::from_name(status).ok_or_else(|| StoreError::Unreadable {
+            what: "campaign status",
+            value: status.to_owned(),
+        })?;
+        concluded[place(row.get(0))] = Some(Concluded { campaign });
+    }
+    Ok(concluded)
+}
+
+/// `WITH ORDINALITY` counts from 1.
+fn place(ordinality: i64) -> usize {
+    usize::try_from(ordinality).map_or(0, |place| place.saturating_sub(1))
+}
+
+/// The columns that claims and conclusions share, as arrays.
+struct Rows<'a> {
+    workers: Vec<uuid::Uuid>,
+    epochs: Vec<i64>,
+    phones: Vec<&'a str>,
+    campaigns: Vec<uuid::Uuid>,
+    ordinals: Vec<i32>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(rows: impl Iterator<Item = (Tenure, &'a PhoneNumber, MessageKey)>) -> Self {
+        let (mut workers, mut epochs, mut phones) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut campaigns, mut ordinals) = (Vec::new(), Vec::new());
+        for (tenure, phone, key) in rows {
+            workers.push(tenure.worker.uuid());
+            epochs.push(tenure.epoch);
+            phones.push(phone.digits());
+            campaigns.push(key.campaign.uuid());
+            ordinals.push(key.ordinal);
+        }
+        Self {
+            workers,
+            epochs,
+            phones,
+            campaigns,
+            ordinals,
+        }
+    }
+
+    fn parameters<'b>(
+        &'b self,
+        replica: &'b uuid::Uuid,
+        more: &[&'b (dyn ToSql + Sync)],
+    ) -> Vec<&'b (dyn ToSql + Sync)> {
+        let mut all: Vec<&(dyn ToSql + Sync)> = vec![
+            replica,
+            &self.workers,
+            &self.epochs,
+            &self.phones,
+            &self.campaigns,
+            &self.ordinals,
+        ];
+        all.extend_from_slice(more);
+        all
+    }
+}
+
+impl Outcome {
+    /// The status a message has afterwards.
+    pub const fn status(&self) -> MessageStatus {
+        match self {
+            Self::Sent { .. } => MessageStatus::Sent,
+            Self::Failed(_) => MessageStatus::Failed,
+            Self::Unknown(_) => MessageStatus::Unknown,
+            Self::Again { .. } => MessageStatus::Pending,
+        }
+    }
+
+    /// Why, where it is not SENT.
+    pub const fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Sent { .. } => None,
+            Self::Failed(cause) | Self::Unknown(cause) | Self::Again { cause, .. } => Some(cause),
+        }
+    }
+
+    fn message_id(&self) -> Option<&str> {
+        match self {
+            Self::Sent { message_id } => message_id.as_deref(),
+            Self::Failed(_) | Self::Unknown(_) | Self::Again { .. } => None,
+        }
+    }
+
+    const fn retry_secs(&self) -> Option<f64> {
+        match self {
+            Self::Again { retry_in, .. } => Some(retry_in.as_secs_f64()),
+            Self::Sent { .. } | Self::Failed(_) | Self::Unknown(_) => None,
+        }
+    }
+
+    const fn number_rests(&self) -> bool {
+        matches!(
+            self,
+            Self::Again {
+                number_rests: true,
+                ..
+            }
+        )
+    }
+}
