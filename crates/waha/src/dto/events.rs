@@ -1,0 +1,54 @@
+//! Webhook envelopes.
+
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::answers::{me, worker_id};
+use super::{bare_id, seconds, text, texts, value};
+use crate::sessions::SeenStatus;
+use crate::webhook::{Ack, Envelope, Event, Incoming};
+
+/// Reads an envelope; `None` when it names no event or no session.
+pub(crate) fn envelope(body: &[u8]) -> Option<Envelope> {
+    let body = value(body)?;
+    let name = text(&body, "event")?;
+    let payload = body.get("payload").unwrap_or(&Value::Null);
+    Some(Envelope {
+        id: text(&body, "id"),
+        at: body.get("timestamp").and_then(milliseconds),
+        session: text(&body, "session")?,
+        metadata: texts(&body, "metadata"),
+        me: body.get("me").and_then(me),
+        worker_id: body.get("environment").and_then(worker_id),
+        event: event(&name, payload).unwrap_or(Event::Other(name)),
+    })
+}
+
+fn milliseconds(value: &Value) -> Option<OffsetDateTime> {
+    let ms = i128::from(value.as_i64()?);
+    OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).ok()
+}
+
+fn event(name: &str, payload: &Value) -> Option<Event> {
+    match name {
+        "session.status" => Some(Event::SessionStatus {
+            status: SeenStatus::parse(&text(payload, "status")?),
+        }),
+        "message.ack" => Some(Event::Ack(Ack {
+            message_id: bare_id(&text(payload, "id")?)?,
+            ack: i8::try_from(payload.get("ack")?.as_i64()?).ok()?,
+            from_me: payload.get("fromMe")?.as_bool()?,
+        })),
+        "message" => Some(Event::Message(Incoming {
+            message_id: bare_id(&text(payload, "id")?)?,
+            chat: text(payload, "from")?,
+            from_me: payload.get("fromMe").and_then(Value::as_bool) == Some(true),
+            text: text(payload, "body").unwrap_or_default(),
+            at: payload
+                .get("timestamp")
+                .and_then(seconds)
+                .and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok()),
+        })),
+        _ => None,
+    }
+}

@@ -1,0 +1,244 @@
+//! What WAHA tells us unasked: signatures and envelopes of its webhooks.
+
+use std::collections::BTreeMap;
+
+use hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha512;
+use time::OffsetDateTime;
+
+use crate::dto;
+use crate::sessions::{Me, SeenStatus};
+
+/// The header that carries the signature: HMAC-SHA512 of the body, in hex.
+pub const SIGNATURE_HEADER: &str = dto::HMAC_HEADER;
+
+/// One event as delivered. WAHA repeats and reorders deliveries, and loses those that were on
+/// their way when it stops.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// The same for every delivery of one event; absent before 2025.
+    pub id: Option<String>,
+    /// When it happened by the worker's clock; absent before 2025.
+    pub at: Option<OffsetDateTime>,
+    /// The session's name on the worker.
+    pub session: String,
+    /// What the session was created with.
+    pub metadata: BTreeMap<String, String>,
+    /// Who is linked; absent before anybody is, and in old versions.
+    pub me: Option<Me>,
+    /// The instance's own name, when it has one.
+    pub worker_id: Option<String>,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A session changed its status, or says it again.
+    SessionStatus {
+        /// The status now.
+        status: SeenStatus,
+    },
+    /// WhatsApp says how far a message has come.
+    Ack(Ack),
+    /// Somebody wrote to the session.
+    Message(Incoming),
+    /// Anything else, by its name; also one of the above that cannot be read.
+    Other(String),
+}
+
+/// How far a message has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ack {
+    /// Its bare id.
+    pub message_id: String,
+    /// -1 error, 0 pending, 1 server, 2 device, 3 read, 4 played; may skip, repeat and go back.
+    pub ack: i8,
+    /// Whether the session said it.
+    pub from_me: bool,
+}
+
+/// A message from somebody. `Debug` shows neither who wrote nor what.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its bare id.
+    pub message_id: String,
+    /// The chat: `<digits>@c.us`, `<digits>@lid`, a group's or a channel's.
+    pub chat: String,
+    /// Whether the session itself said it.
+    pub from_me: bool,
+    /// Its text or caption.
+    pub text: String,
+    /// When, to the second.
+    pub at: Option<OffsetDateTime>,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Incoming")
+            .field("message_id", &self.message_id)
+            .field("from_me", &self.from_me)
+            .field("at", &self.at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A body that is no event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not an event of WAHA")]
+pub struct NotAnEvent;
+
+/// Whether `signature` (hex, of either case) is right for these very bytes. Takes the same time
+/// wherever it is wrong.
+pub fn verify(key: &SecretString, body: &[u8], signature: &str) -> bool {
+    let (Some(signature), Ok(mut mac)) = (
+        unhex(signature.trim()),
+        Hmac::<Sha512>::new_from_slice(key.expose_secret().as_bytes()),
+    ) else {
+        return false;
+    };
+    mac.update(body);
+    mac.verify_slice(&signature).is_ok()
+}
+
+/// Exactly 64 bytes in hex.
+fn unhex(text: &str) -> Option<[u8; 64]> {
+    let digits = text.as_bytes();
+    if digits.len() != 128 {
+        return None;
+    }
+    let digit = |c: u8| {
+        char::from(c)
+            .to_digit(16)
+            .and_then(|d| u8::try_from(d).ok())
+    };
+    let mut bytes = [0; 64];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+    }
+    Some(bytes)
+}
+
+/// Reads an envelope of any version.
+///
+/// # Errors
+/// When the body is no JSON object with an event and a session. Unknown events are no error.
+pub fn parse(body: &[u8]) -> Result<Envelope, NotAnEvent> {
+    dto::events::envelope(body).ok_or(NotAnEvent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORDED: &[u8] = br#"{"id":"evt_01m81nk2wps7cek9sx283meabj","timestamp":1795352529814,"event":"session.status","session":"default",
+ "metadata":{"tenant":"7"},"me":{"id":"12025550100@c.us","pushName":"Fake Sender","lid":"99887766554433@lid"},
+ "payload":{"name":"default","status":"WORKING","statuses":[{"status":"STARTING","timestamp":1795352527019},
+   {"status":"SCAN_QR_CODE","timestamp":1795352527803},{"status":"WORKING","timestamp":1795352529814}]},
+ "engine":"NOWEB","environment":{"version":"2026.2.1","engine":"NOWEB","tier":"CORE","browser":null,"platform":"linux/x64","worker":{"id":"w1"}}}"#;
+
+    #[test]
+    fn the_recorded_envelope_is_read() {
+        let envelope = parse(RECORDED).unwrap();
+        assert_eq!(
+            envelope.id.as_deref(),
+            Some("evt_01m81nk2wps7cek9sx283meabj")
+        );
+        assert_eq!(
+            envelope.at.unwrap().unix_timestamp_nanos(),
+            1_795_352_529_814_000_000
+        );
+        assert_eq!(envelope.session, "default");
+        assert_eq!(envelope.metadata["tenant"], "7");
+        assert_eq!(envelope.worker_id.as_deref(), Some("w1"));
+        let status = SeenStatus::Working;
+        assert_eq!(envelope.event, Event::SessionStatus { status });
+        assert!(!format!("{envelope:?}").contains("12025550100"));
+    }
+
+    #[test]
+    fn envelopes_of_2024_and_strange_ones_are_read() {
+        let old = br#"{"event":"session.status","session":"default","me":null,
+            "payload":{"name":"default","status":"HALF_ASLEEP"},"engine":"NOWEB",
+            "environment":{"version":"2024.10.8","engine":"NOWEB","tier":"CORE"}}"#;
+        let old = parse(old).unwrap();
+        assert_eq!((old.id, old.at), (None, None));
+        let status = SeenStatus::Other("HALF_ASLEEP".to_owned());
+        assert_eq!(old.event, Event::SessionStatus { status });
+        for (body, event) in [
+            (
+                &br#"{"event":"poll.vote","session":"a","payload":{}}"#[..],
+                "poll.vote",
+            ),
+            (
+                br#"{"event":"session.status","session":"a","payload":7}"#,
+                "session.status",
+            ),
+            (
+                br#"{"event":"message.ack","session":"a","payload":{"ack":999}}"#,
+                "message.ack",
+            ),
+        ] {
+            assert_eq!(parse(body).unwrap().event, Event::Other(event.to_owned()));
+        }
+        for body in [
+            &b""[..],
+            b"[]",
+            b"{}",
+            br#"{"event":"x"}"#,
+            br#"{"event":1,"session":"s"}"#,
+        ] {
+            assert_eq!(parse(body), Err(NotAnEvent));
+        }
+    }
+
+    #[test]
+    fn acks_and_messages_are_read() {
+        let ack = br#"{"event":"message.ack","session":"s","payload":{"id":"true_12132132130@c.us_3EB0","from":"12132132130@c.us","fromMe":true,"ack":-1,"ackName":"ERROR"}}"#;
+        let message_id = "3EB0".to_owned();
+        let ack = parse(ack).unwrap().event;
+        assert_eq!(
+            ack,
+            Event::Ack(Ack {
+                message_id,
+                ack: -1,
+                from_me: true
+            })
+        );
+        let message = br#"{"event":"message","session":"s","payload":{"id":"false_12025550199@c.us_3EB0INCOMING0001","timestamp":1795352531,"from":"12025550199@c.us","fromMe":false,"body":"STOP"}}"#;
+        let Event::Message(message) = parse(message).unwrap().event else {
+            panic!("no message");
+        };
+        assert_eq!(
+            (message.chat.as_str(), message.text.as_str()),
+            ("12025550199@c.us", "STOP")
+        );
+        let debug = format!("{message:?}");
+        assert!(!debug.contains("STOP") && !debug.contains("12025550199"));
+    }
+
+    /// RFC 4231, test case 2.
+    #[test]
+    fn signatures_are_checked_over_the_very_bytes() {
+        let key = SecretString::from("Jefe");
+        let body = b"what do ya want for nothing?";
+        let right = "164b7a7bfcf819e2e395fbe73b56e0a387bd64222e831fd610270cd7ea250554\
+                     9758bf75c05a994a6d034f65f8f0e6fdcaeab1a34d4a6b4b636e070a38bce737";
+        assert!(verify(&key, body, right));
+        assert!(verify(&key, body, &right.to_uppercase()));
+        assert!(!verify(&key, b"what do ya want for nothing", right));
+        assert!(!verify(&SecretString::from("jefe"), body, right));
+        for wrong in [
+            "",
+            "16",
+            &right[..126],
+            &right.replace('1', "2"),
+            &"zz".repeat(64),
+        ] {
+            assert!(!verify(&key, body, wrong));
+        }
+        assert!(!verify(&key, body, &"é".repeat(64)));
+    }
+}
