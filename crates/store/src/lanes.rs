@@ -23,9 +23,9 @@ pub struct Tenure {
 /// What came of a job's arrival.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Arrival {
-    /// The lane was free, or its owner dead: it is ours now.
-    Taken(Tenure),
-    /// It has a living owner, who will see that it was woken.
+    /// The lane is ours: it was already, or was free, or its owner dead.
+    Ours(Tenure),
+    /// Another living replica has it and will see that it was woken.
     Woken,
     /// The sender has no place on any worker; placing it will wake the lane.
     NotPlaced,
@@ -56,7 +56,7 @@ const ARRIVE: &str = concat!(
         epoch = l.epoch + old.orphaned::integer,
         calls = CASE WHEN old.orphaned THEN 0 ELSE l.calls END
     FROM old WHERE l.worker_id = old.worker_id
-    RETURNING l.worker_id, l.epoch, old.orphaned"
+    RETURNING l.worker_id, l.epoch, l.owner = $1"
 );
 
 /// A job for `sender` has come: takes its lane if nobody living has it, else wakes the owner.
@@ -77,7 +77,7 @@ pub async fn arrive(
         epoch: row.get(1),
     };
     Ok(if row.get(2) {
-        Arrival::Taken(tenure)
+        Arrival::Ours(tenure)
     } else {
         Arrival::Woken
     })
@@ -225,12 +225,16 @@ pub struct LaneFacts {
     pub last_sent_ago: Option<Duration>,
     /// How much longer the lane backs off.
     pub resting_for: Option<Duration>,
+    /// Whether the lane has a message in flight, so that its last gap cannot be proved.
+    pub in_flight: bool,
 }
 
 const FACTS: &str = "
     SELECT w.url, w.api_key,
         EXTRACT(EPOCH FROM now() - l.last_sent_at)::float8,
-        EXTRACT(EPOCH FROM l.resting_until - now())::float8
+        EXTRACT(EPOCH FROM l.resting_until - now())::float8,
+        EXISTS (SELECT FROM sessions s JOIN senders d ON d.phone = s.phone
+            WHERE s.worker_id = l.worker_id AND d.in_flight_campaign IS NOT NULL)
     FROM lanes l JOIN workers w ON w.id = l.worker_id
     WHERE l.worker_id = $1 AND l.epoch = $2";
 
@@ -251,6 +255,7 @@ pub async fn facts(
             .get::<_, Option<f64>>(3)
             .map(seconds)
             .filter(|rest| !rest.is_zero()),
+        in_flight: row.get(4),
     }))
 }
 

@@ -189,6 +189,62 @@ fn campaign(row: &Row) -> Result<Option<OpenCampaign>, StoreError> {
     }))
 }
 
+/// A message as it must be looked up: what was to be said, and to whom.
+#[derive(Debug, Clone)]
+pub struct Said {
+    /// Who was to hear it.
+    pub recipient: PhoneNumber,
+    /// The campaign's template.
+    pub template: String,
+    /// The recipient's own variables.
+    pub own: Variables,
+    /// The campaign's variables.
+    pub shared: Variables,
+}
+
+const SAID: &str = "
+    SELECT m.recipient, c.template, m.variables, c.variables
+    FROM messages m JOIN campaigns c ON c.id = m.campaign_id
+    WHERE m.campaign_id = $1 AND m.ordinal = $2";
+
+/// What a message says; `None` if there is no such message.
+pub async fn said(db: &impl GenericClient, key: MessageKey) -> Result<Option<Said>, StoreError> {
+    let statement = db.prepare_cached(SAID).await?;
+    let row = db
+        .query_opt(&statement, &[&key.campaign.uuid(), &key.ordinal])
+        .await?;
+    row.map(|row| {
+        let variables = |column: usize| {
+            row.get::<_, Option<Json<Variables>>>(column)
+                .map(|Json(v)| v)
+                .unwrap_or_default()
+        };
+        Ok(Said {
+            recipient: phone(row.get(0))?,
+            template: row.get(1),
+            own: variables(2),
+            shared: variables(3),
+        })
+    })
+    .transpose()
+}
+
+const DOUBT: &str = "
+    UPDATE sessions SET due_at = now()
+    WHERE phone = $1 AND generation = $2 AND (due_at IS NULL OR due_at > now())";
+
+/// A worker said that a session is not what we thought: the reconciler shall look at it now.
+pub async fn doubt(
+    db: &impl GenericClient,
+    sender: &PhoneNumber,
+    generation: i32,
+) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(DOUBT).await?;
+    db.execute(&statement, &[&sender.digits(), &generation])
+        .await?;
+    Ok(())
+}
+
 const GLOBAL: &str = "
     SELECT message_delay_ms, sender_switch_delay_ms, campaign_delay_ms, version FROM settings";
 
