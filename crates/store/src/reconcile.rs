@@ -1,1 +1,412 @@
-//! Sessions that are due for their next step, and what the step found.
+//! Sessions on their way from what is seen to what is wanted.
+//!
+//! Always true: a status is believed only with the session's present generation; whenever a
+//! session begins or ceases to be `WORKING`, its worker's lane is woken in the same statement; one
+//! reconciler at a time holds a session's lease, and what somebody asks for meanwhile
+//! (`due_at = now()`) is looked at right after.
+//! Lock order: lanes, sessions, senders, campaigns, messages; workers last.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use models::ids::WorkerId;
+use models::phone::PhoneNumber;
+use models::session::{SessionStatus, SessionWanted};
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+
+use crate::StoreError;
+
+pub(crate) fn phone_of(text: &str) -> Result<PhoneNumber, StoreError> {
+    text.parse().map_err(|_| StoreError::Unreadable {
+        what: "phone number",
+        value: "(not shown)".into(),
+    })
+}
+
+pub(crate) fn status_of(name: &str) -> Result<SessionStatus, StoreError> {
+    SessionStatus::from_name(name).ok_or_else(|| StoreError::Unreadable {
+        what: "session status",
+        value: name.into(),
+    })
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "delays are far below 2^63 ms"
+)]
+pub(crate) fn millis(delay: Duration) -> i64 {
+    delay.as_millis() as i64
+}
+
+// The lane's row is locked before the session's (everybody does so), and it is locked whether or
+// not the status will turn out to have changed: only under both locks is the old status certain.
+const RECORD_STATUS: &str = "
+    WITH lane AS (
+        SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
+        WHERE s.phone = $1 AND s.generation = $2
+        FOR NO KEY UPDATE OF l
+    ), before AS (
+        SELECT phone, worker_id, status FROM sessions
+        WHERE phone = $1 AND generation = $2 AND worker_id = (SELECT worker_id FROM lane)
+        FOR NO KEY UPDATE
+    ), woken AS (
+        UPDATE lanes l SET wake = l.wake + 1 FROM before
+        WHERE l.worker_id = before.worker_id AND (before.status = 'WORKING') <> ($3 = 'WORKING')
+    )
+    UPDATE sessions s
+    SET status = $3, reason = $4,
+        status_at = CASE WHEN before.status = $3 THEN s.status_at ELSE now() END,
+        last_active = CASE WHEN $3 = 'WORKING' THEN now() ELSE s.last_active END,
+        attempts = 0,
+        restarts = CASE WHEN $3 = 'WORKING' THEN 0 ELSE s.restarts END,
+        due_at = CASE WHEN before.status = $3 THEN s.due_at ELSE now() END
+    FROM before WHERE s.phone = before.phone
+    RETURNING before.status <> $3";
+
+/// What became of a reported status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is new; the session is due, so that a reconciler sees whether it is what is wanted.
+    Changed,
+    /// It was known.
+    Same,
+    /// There is no such session, or it has been placed anew since: nothing was written.
+    Refused,
+}
+
+/// Writes down what a worker says about a session, if it is still the placement that the worker
+/// speaks of. The only way, beside [`conclude`] and `checks`, in which a status changes.
+pub async fn record_status(
+    db: &impl GenericClient,
+    phone: &PhoneNumber,
+    generation: i32,
+    status: SessionStatus,
+    reason: Option<&str>,
+) -> Result<Recorded, StoreError> {
+    let statement = db.prepare_cached(RECORD_STATUS).await?;
+    let row = db
+        .query_opt(
+            &statement,
+            &[&phone.digits(), &generation, &status.name(), &reason],
+        )
+        .await?;
+    Ok(match row.map(|row| row.get(0)) {
+        Some(true) => Recorded::Changed,
+        Some(false) => Recorded::Same,
+        None => Recorded::Refused,
+    })
+}
+
+const ASK: &str = "
+    UPDATE sessions SET due_at = now(), restarts = 0, attempts = 0
+    WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NOT NULL";
+
+/// A person asks for the session (a start, a QR code): it is looked at now, and one that had
+/// `FAILED` and been left alone is restarted. Returns whether it has a place.
+pub async fn ask(db: &impl GenericClient, phone: &PhoneNumber) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(ASK).await?;
+    Ok(db.execute(&statement, &[&phone.digits()]).await? > 0)
+}
+
+const HINT: &str = "
+    UPDATE sessions SET due_at = now() WHERE phone = $1 AND generation = $2";
+
+/// Something may have changed on the session's worker: it is looked at now. For news that cannot
+/// be trusted, such as a webhook without a signature.
+pub async fn hint(
+    db: &impl GenericClient,
+    phone: &PhoneNumber,
+    generation: i32,
+) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(HINT).await?;
+    db.execute(&statement, &[&phone.digits(), &generation])
+        .await?;
+    Ok(())
+}
+
+/// A session whose turn it is, with all that its next step depends on.
+#[derive(Debug, Clone)]
+pub struct Due {
+    /// Whose session it is.
+    pub phone: PhoneNumber,
+    /// Its placement.
+    pub generation: i32,
+    /// Until when nobody else looks at it; also the key to [`conclude`].
+    pub leased_until: OffsetDateTime,
+    /// Its name on the worker.
+    pub waha_name: String,
+    /// What its users want.
+    pub wanted: SessionWanted,
+    /// What was last seen.
+    pub status: SessionStatus,
+    /// For how long that has been so.
+    pub status_age: Duration,
+    /// A log-out was asked for and not yet done.
+    pub logout: bool,
+    /// It was made on its worker.
+    pub created: bool,
+    /// It holds one of its worker's `max_live` slots.
+    pub live: bool,
+    /// Steps in a row that failed.
+    pub attempts: i32,
+    /// Restarts after `FAILED` since it last worked or a person last asked for it.
+    pub restarts: i32,
+    /// Where it is.
+    pub worker: DueWorker,
+}
+
+/// The worker of a [`Due`] session.
+#[derive(Debug, Clone)]
+pub struct DueWorker {
+    /// Its id.
+    pub id: WorkerId,
+    /// What people call it.
+    pub name: String,
+    /// Base URL.
+    pub url: String,
+    /// Its API key.
+    pub api_key: SecretString,
+    /// Whether it signs webhooks.
+    pub webhook_hmac: bool,
+    /// Whether its checks fail.
+    pub down: bool,
+}
+
+const CLAIM_DUE: &str = "
+    WITH due AS (
+        SELECT phone FROM sessions
+        WHERE due_at <= now() AND worker_id IS NOT NULL
+          AND (leased_until IS NULL OR leased_until <= now())
+        ORDER BY due_at
+        LIMIT $1
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    UPDATE sessions s
+    SET due_at = now() + $2 * interval '1 millisecond',
+        leased_until = now() + $2 * interval '1 millisecond'
+    FROM due, workers w
+    WHERE s.phone = due.phone AND w.id = s.worker_id
+    RETURNING s.phone, s.generation, s.leased_until, s.waha_name, s.wanted, s.status,
+        extract(epoch FROM now() - s.status_at)::double precision AS status_age,
+        s.logout, s.created, s.live, s.attempts, s.restarts,
+        w.id AS worker_id, w.name AS worker_name, w.url, w.api_key, w.webhook_hmac,
+        w.health = 'down' AS down";
+
+/// Takes up to `batch` sessions whose turn it is. They come back by themselves after `lease` if
+/// whoever took them dies; the lease must be longer than their calls can take.
+pub async fn claim_due(
+    db: &impl GenericClient,
+    batch: i64,
+    lease: Duration,
+) -> Result<Vec<Due>, StoreError> {
+    let statement = db.prepare_cached(CLAIM_DUE).await?;
+    let rows = db
+        .query(&statement, &[&batch, &(millis(lease) as f64)])
+        .await?;
+    rows.iter().map(due_of).collect()
+}
+
+fn due_of(row: &Row) -> Result<Due, StoreError> {
+    let wanted: &str = row.get("wanted");
+    let age: f64 = row.get("status_age");
+    let api_key: String = row.get("api_key");
+    Ok(Due {
+        phone: phone_of(row.get("phone"))?,
+        generation: row.get("generation"),
+        leased_until: row.get("leased_until"),
+        waha_name: row.get("waha_name"),
+        wanted: SessionWanted::from_name(wanted).ok_or_else(|| StoreError::Unreadable {
+            what: "wanted state",
+            value: wanted.into(),
+        })?,
+        status: status_of(row.get("status"))?,
+        status_age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+        logout: row.get("logout"),
+        created: row.get("created"),
+        live: row.get("live"),
+        attempts: row.get("attempts"),
+        restarts: row.get("restarts"),
+        worker: DueWorker {
+            id: WorkerId::new(row.get("worker_id")),
+            name: row.get("worker_name"),
+            url: row.get("url"),
+            api_key: api_key.into(),
+            webhook_hmac: row.get("webhook_hmac"),
+            down: row.get("down"),
+        },
+    })
+}
+
+/// What a reconciler learned and did in one turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conclusion {
+    /// What is seen now.
+    pub status: SessionStatus,
+    /// What it waits for, or what went wrong, for people.
+    pub reason: Option<String>,
+    /// Steps in a row that failed, this one included.
+    pub attempts: i32,
+    /// See [`Due::restarts`].
+    pub restarts: i32,
+    /// It exists on its worker, with our webhook.
+    pub created: bool,
+    /// The log-out that was asked for is done.
+    pub logged_out: bool,
+    /// It does not run: its live slot is free for another.
+    pub frees_slot: bool,
+    /// When to look again; `None` when nothing is left to do.
+    pub again_in: Option<Duration>,
+}
+
+// `due_at < leased_until` means that somebody asked for it meanwhile: that stands.
+const CONCLUDE: &str = "
+    WITH lane AS (
+        SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
+        WHERE s.phone = $1 AND s.generation = $2
+        FOR NO KEY UPDATE OF l
+    ), before AS (
+        SELECT phone, worker_id, status, live FROM sessions
+        WHERE phone = $1 AND generation = $2 AND leased_until = $3
+          AND worker_id = (SELECT worker_id FROM lane)
+        FOR NO KEY UPDATE
+    ), woken AS (
+        UPDATE lanes l SET wake = l.wake + 1 FROM before
+        WHERE l.worker_id = before.worker_id AND (before.status = 'WORKING') <> ($4 = 'WORKING')
+    ), moved AS (
+        UPDATE sessions s
+        SET status = $4, reason = $5, attempts = $6, restarts = $7, created = $8,
+            status_at = CASE WHEN before.status = $4 THEN s.status_at ELSE now() END,
+            last_active = CASE WHEN $4 = 'WORKING' THEN now() ELSE s.last_active END,
+            logout = s.logout AND NOT $9,
+            live = s.live AND NOT $10,
+            leased_until = NULL,
+            due_at = CASE WHEN s.due_at < s.leased_until THEN s.due_at
+                          ELSE now() + $11 * interval '1 millisecond' END
+        FROM before WHERE s.phone = before.phone
+        RETURNING s.worker_id, before.live AND NOT s.live AS freed
+    ), freed AS (
+        UPDATE workers w SET live = w.live - 1 FROM moved
+        WHERE w.id = moved.worker_id AND moved.freed
+    )
+    SELECT freed FROM moved";
+
+/// Ends a turn: writes what was learned and gives the lease back. `false` when the lease had run
+/// out or the session was placed anew: nothing is written then, somebody else is at it.
+pub async fn conclude(
+    db: &impl GenericClient,
+    due: &Due,
+    conclusion: &Conclusion,
+) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(CONCLUDE).await?;
+    let again_in = conclusion.again_in.map(|delay| millis(delay) as f64);
+    let row = db
+        .query_opt(
+            &statement,
+            &[
+                &due.phone.digits(),
+                &due.generation,
+                &due.leased_until,
+                &conclusion.status.name(),
+                &conclusion.reason,
+                &conclusion.attempts,
+                &conclusion.restarts,
+                &conclusion.created,
+                &conclusion.logged_out,
+                &conclusion.frees_slot,
+                &again_in,
+            ],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+const TAKE_LIVE_SLOT: &str = "
+    WITH session AS (
+        SELECT phone, worker_id FROM sessions
+        WHERE phone = $1 AND generation = $2 AND NOT live
+        FOR NO KEY UPDATE
+    ), slot AS (
+        UPDATE workers w SET live = w.live + 1 FROM session
+        WHERE w.id = session.worker_id AND w.live < w.max_live
+        RETURNING w.id
+    )
+    UPDATE sessions s SET live = true FROM session, slot
+    WHERE s.phone = session.phone
+    RETURNING true";
+
+/// Takes one of the worker's `max_live` slots for a session that is to run. `false` when none is
+/// free.
+pub async fn take_live_slot(db: &impl GenericClient, due: &Due) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(TAKE_LIVE_SLOT).await?;
+    let row = db
+        .query_opt(&statement, &[&due.phone.digits(), &due.generation])
+        .await?;
+    Ok(row.is_some())
+}
+
+// A message that is on its way ends as UNKNOWN (models::message::MessageStatus: 1 is SENDING, 8 is
+// UNKNOWN): with its session gone nobody can look it up.
+const FORGET: &str = "
+    WITH lane AS (
+        SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
+        WHERE s.phone = $1 AND s.generation = $2
+        FOR NO KEY UPDATE OF l
+    ), session AS (
+        SELECT phone, worker_id, live FROM sessions
+        WHERE phone = $1 AND generation = $2 AND leased_until = $3 AND wanted = 'GONE'
+          AND worker_id = (SELECT worker_id FROM lane)
+        FOR UPDATE
+    ), sender AS (
+        SELECT phone, in_flight_campaign, in_flight_ordinal FROM senders
+        WHERE phone = (SELECT phone FROM session)
+        FOR NO KEY UPDATE
+    ), campaign AS (
+        SELECT id FROM campaigns WHERE id = (SELECT in_flight_campaign FROM sender)
+        FOR NO KEY UPDATE
+    ), lost AS (
+        UPDATE messages m
+        SET status = $4, error_code = 'session_removed',
+            error = 'the session was removed while the message was on its way'
+        FROM sender
+        WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
+          AND m.status = $5
+        RETURNING m.campaign_id
+    ), counted AS (
+        UPDATE campaigns c SET sending = c.sending - 1, unknown = c.unknown + 1
+        FROM lost WHERE c.id = lost.campaign_id
+    ), landed AS (
+        UPDATE senders s
+        SET in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
+            in_flight_at = NULL
+        FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
+    ), woken AS (
+        UPDATE lanes l SET wake = l.wake + 1 FROM session WHERE l.worker_id = session.worker_id
+    ), freed AS (
+        UPDATE workers w
+        SET placed = w.placed - 1, live = w.live - CASE WHEN session.live THEN 1 ELSE 0 END
+        FROM session WHERE w.id = session.worker_id
+    )
+    DELETE FROM sessions s USING session WHERE s.phone = session.phone
+    RETURNING true";
+
+/// Drops a session that is gone from its worker, and frees its place. `false` when it is wanted
+/// again, or somebody else is at it: nothing is written then.
+pub async fn forget(db: &impl GenericClient, due: &Due) -> Result<bool, StoreError> {
+    use models::message::MessageStatus;
+    let statement = db.prepare_cached(FORGET).await?;
+    let row = db
+        .query_opt(
+            &statement,
+            &[
+                &due.phone.digits(),
+                &due.generation,
+                &due.leased_until,
+                &MessageStatus::Unknown.code(),
+                &MessageStatus::Sending.code(),
+            ],
+        )
+        .await?;
+    Ok(row.is_some())
+}
