@@ -210,6 +210,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of recordings")]
     fn refusals_below_500_follow_the_recordings() {
         let status = r#"{"error":"Session status is not as expected. Try again later or restart the session","session":"default","status":"FAILED","expected":["WORKING"]}"#;
         let missing =
@@ -276,6 +277,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::too_many_lines, reason = "a table of recordings")]
     fn failures_inside_follow_the_recordings() {
         let named =
             |name: &str, message: &str| serde_json::json!({"name": name, "message": message});

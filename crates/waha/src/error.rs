@@ -39,6 +39,9 @@ pub enum CallError {
         /// What it said.
         detail: String,
     },
+    /// The session is there and has no message of that id.
+    #[error("the worker does not know the message")]
+    NoMessage,
     /// A session of that name exists already.
     #[error("the session exists already")]
     AlreadyExists,
@@ -108,7 +111,7 @@ impl CallError {
                 CallClass::Session
             }
             Self::WrongStatus { .. } => CallClass::Status,
-            Self::NotOffered { .. } | Self::Refused { .. } => CallClass::Refused,
+            Self::NotOffered { .. } | Self::Refused { .. } | Self::NoMessage => CallClass::Refused,
             Self::Failed { .. } | Self::Unexpected { .. } => CallClass::Faulty,
         }
     }
@@ -122,6 +125,7 @@ impl CallError {
             Self::Unauthorized => "bad_worker_key",
             Self::NotWaha { .. } => "not_waha",
             Self::NotFound { .. } => "session_missing",
+            Self::NoMessage => "message_missing",
             Self::AlreadyExists => "session_exists",
             Self::AlreadyStarted => "session_started",
             Self::WrongStatus { .. } => "session_not_ready",
@@ -144,6 +148,7 @@ impl CallError {
             (404 | 405, Problem::Silent) => Self::NotWaha {
                 detail: format!("answers {status}"),
             },
+            (404, Problem::NoMessage(_)) => Self::NoMessage,
             (404, _) | (422, Problem::NoSession(_)) => Self::NotFound { detail },
             (422, Problem::WrongStatus(status)) => Self::WrongStatus { status },
             (422, Problem::Exists(_)) => Self::AlreadyExists,

@@ -138,6 +138,7 @@ impl Waha {
 /// or NOWEB without its store (400).
 fn supported(answer: Result<Lookup, CallError>) -> Result<Lookup, CallError> {
     match answer {
+        Err(CallError::NoMessage) => Ok(Lookup::NotFound),
         Err(CallError::NotOffered { .. } | CallError::Refused { .. }) => Ok(Lookup::Unsupported),
         other => other,
     }

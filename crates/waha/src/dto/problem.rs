@@ -13,6 +13,8 @@ pub(crate) enum Problem {
     WrongStatus(SeenStatus),
     /// The session is not there, or not running (old versions do not tell these apart).
     NoSession(String),
+    /// There is no message of that id.
+    NoMessage(String),
     /// A session of that name exists.
     Exists(String),
     /// The session runs already.
@@ -78,10 +80,14 @@ impl Problem {
         }
         let kept = redact(said);
         let has = |words: &[&str]| words.iter().any(|words| said.contains(words));
-        if has(&["support only 'default' session"]) {
+        if has(&[
+            "support only 'default' session",
+            "find a session with name",
+            "Session not found",
+        ]) {
             Self::NoSession(kept)
-        } else if has(&["find a session with name", "Session not found"]) {
-            Self::NoSession(kept)
+        } else if said.starts_with("Message ") && said.ends_with("not found") {
+            Self::NoMessage(kept)
         } else if has(&["already exists"]) {
             Self::Exists(kept)
         } else if has(&["is already started"]) {
@@ -100,6 +106,7 @@ impl Problem {
         match self {
             Self::WrongStatus(status) => format!("the session is {status}"),
             Self::NoSession(said)
+            | Self::NoMessage(said)
             | Self::Exists(said)
             | Self::Started(said)
             | Self::NoRoute(said)
