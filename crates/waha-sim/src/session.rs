@@ -158,7 +158,9 @@ impl Session {
 pub(crate) fn lid(id: &str) -> String {
     let word = Rng::new(
         0x11D,
-        id.bytes().fold(0, |sum, b| sum * 31 + u64::from(b) % 31),
+        id.bytes().fold(0, |sum, b| {
+            sum.wrapping_mul(31).wrapping_add(u64::from(b) % 31)
+        }),
     )
     .next();
     format!("{}@lid", 10_000_000_000_000 + word % 89_999_999_999_999)
