@@ -15,6 +15,11 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the whole system on this machine until Ctrl-C.
+    ///
+    /// Settings come from the environment and from `.env` in the current directory; the
+    /// environment wins. Where everything is stands in run.json once all of it is ready.
+    Up(UpArgs),
     /// Run a command with a private PostgreSQL and RabbitMQ, then stop them.
     ///
     /// The command finds them in DATABASE_URL, AMQP_URL and RABBITMQ_MANAGEMENT_URL. With the
@@ -23,6 +28,32 @@ enum Command {
     Servers(ServersArgs),
     /// Stop, start or restart one process of a running `up` or `servers`.
     Server(ServerArgs),
+}
+
+/// Flags of `wahacast up`.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// Port of the gateway on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8080)]
+    pub port: u16,
+    /// How many schedulers to run.
+    #[arg(long, default_value_t = 1)]
+    pub schedulers: u32,
+    /// How many senders to run.
+    #[arg(long, default_value_t = 1)]
+    pub senders: u32,
+    /// How many WAHA workers to simulate. WAHA_SIM_ARGS holds further flags for the simulator.
+    #[arg(long, default_value_t = 0)]
+    pub sim_workers: u32,
+    /// Register the simulated workers with the gateway.
+    #[arg(long)]
+    pub register: bool,
+    /// Leave a process that ends by itself down, instead of starting it again.
+    #[arg(long)]
+    pub no_restart: bool,
+    /// Where data, logs and settings are kept.
+    #[arg(long, default_value = ".local")]
+    pub dir: PathBuf,
 }
 
 /// Flags of `wahacast servers`.
@@ -65,6 +96,7 @@ pub enum Action {
 /// Whatever kept the command from doing its work, as one sentence with its causes.
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
+        Command::Up(args) => crate::up::run(args).await,
         Command::Servers(args) => crate::exec::run(args).await,
         Command::Server(args) => crate::control::ask(&args).await,
     }

@@ -12,4 +12,5 @@ mod process;
 mod servers;
 mod signals;
 mod supervise;
+mod up;
 mod workdir;

@@ -24,15 +24,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How a child shows that it can be used.
 #[derive(Debug, Clone)]
 pub(crate) enum Ready {
-    /// As soon as it runs.
-    AtOnce,
     /// These ports of 127.0.0.1 accept connections.
     Ports(Vec<u16>),
     /// This PostgreSQL accepts a session.
     Postgres(String),
     /// This address answers 200.
     Http(String),
-    /// It has written a line that is a JSON object.
+    /// It has written a line that is a JSON object with `workers`.
     Announcement,
 }
 
@@ -47,7 +45,10 @@ pub(crate) struct Program {
     pub(crate) executable: PathBuf,
     /// Its arguments.
     pub(crate) arguments: Vec<OsString>,
-    /// What is added to our own environment.
+    /// Whether it gets our own environment too, or nothing of it but `PATH`: settings and secrets
+    /// of the system are not the servers' business, nor are stray variables of theirs in ours.
+    pub(crate) inherits: bool,
+    /// What is added to that environment.
     pub(crate) environment: Vec<(String, String)>,
     /// Whom to run as, if not as ourselves.
     pub(crate) account: Option<Account>,
@@ -86,6 +87,11 @@ impl Program {
         let log = open_log(&self.log)?;
         let log_start = log.metadata()?.len();
         let mut command = std::process::Command::new(&self.executable);
+        if !self.inherits {
+            command
+                .env_clear()
+                .envs(std::env::var_os("PATH").map(|path| ("PATH", path)));
+        }
         command
             .args(&self.arguments)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
@@ -141,8 +147,7 @@ impl Program {
     async fn is_ready(&self, running: &Running) -> bool {
         let look = Duration::from_secs(2);
         match &self.ready {
-            Ready::AtOnce => true,
-            Ready::Announcement => self.announcement(running).is_some(),
+            Ready::Announcement => announcement_after(&self.log, running.log_start).is_some(),
             Ready::Ports(ports) => {
                 for port in ports {
                     let connect = tokio::net::TcpStream::connect(("127.0.0.1", *port));
@@ -161,17 +166,6 @@ impl Program {
                 matches!(answer, Ok(Ok(answer)) if answer.status() == 200)
             }
         }
-    }
-
-    /// The first JSON object among the lines that it has written since its start.
-    pub(crate) fn announcement(&self, running: &Running) -> Option<serde_json::Value> {
-        let written = fs::read(&self.log).ok()?;
-        let fresh = written.get(usize::try_from(running.log_start).ok()?..)?;
-        let complete = &fresh[..=fresh.iter().rposition(|byte| *byte == b'\n')?];
-        complete
-            .split(|byte| *byte == b'\n')
-            .filter(|line| line.starts_with(b"{"))
-            .find_map(|line| serde_json::from_slice(line).ok())
     }
 
     /// Asks it to stop, waits out its grace, then kills its group.
@@ -201,6 +195,23 @@ impl Running {
     pub(crate) async fn ended(&mut self) -> std::io::Result<ExitStatus> {
         self.child.wait().await
     }
+}
+
+/// The last such line of a log.
+pub(crate) fn announcement(log: &Path) -> Option<serde_json::Value> {
+    announcement_after(log, 0)
+}
+
+fn announcement_after(log: &Path, start: u64) -> Option<serde_json::Value> {
+    let written = fs::read(log).ok()?;
+    let fresh = written.get(usize::try_from(start).ok()?..)?;
+    let complete = &fresh[..=fresh.iter().rposition(|byte| *byte == b'\n')?];
+    let objects = complete
+        .rsplit(|byte| *byte == b'\n')
+        .filter(|line| line.starts_with(b"{"));
+    objects
+        .filter_map(|line| serde_json::from_slice(line).ok())
+        .find(|said: &serde_json::Value| said.get("workers").is_some())
 }
 
 /// Signals a child's group; one that has just ended is no fault.

@@ -22,6 +22,17 @@ const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// A child that ran this long has recovered: the pause begins anew.
 const STEADY_AFTER: Duration = Duration::from_secs(30);
 
+/// Whoever uses another stops before it.
+const STOP_ORDER: [&str; 7] = [
+    "sender",
+    "scheduler",
+    "gateway",
+    "waha-sim",
+    "rabbitmq",
+    "epmd",
+    "postgres",
+];
+
 /// A live process, as `run.json` lists it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Entry {
@@ -64,6 +75,11 @@ impl Roster {
         let mut state = self.lock();
         state.run_file = Some((path, facts));
         self.save(&state)
+    }
+
+    /// Writes no more to the file of [`Roster::publish`].
+    pub(crate) fn withdraw(&self) {
+        self.lock().run_file = None;
     }
 
     /// Who is running.
@@ -176,12 +192,12 @@ impl Crew {
         })
     }
 
-    /// Stops everything, last added role first; replicas of one role at the same time.
+    /// Stops everything in the order of [`STOP_ORDER`]; replicas of one role at the same time.
     pub(crate) async fn stop_all(&self) {
-        let mut members = self.lock().clone();
-        while let Some(&(role, _)) = members.last() {
+        let members = self.lock().clone();
+        for role in STOP_ORDER {
             let mut stops = tokio::task::JoinSet::new();
-            for (_, handle) in members.extract_if(.., |(other, _)| *other == role) {
+            for (_, handle) in members.iter().filter(|(other, _)| *other == role).cloned() {
                 stops.spawn(async move { handle.stop().await });
             }
             stops.join_all().await;

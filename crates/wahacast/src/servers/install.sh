@@ -18,5 +18,20 @@ if [ ! -e "$guard" ] || grep -qxF "$mark" "$guard"; then
     chmod 755 "$guard"
 fi
 
+# The distribution also sets its services to start with the machine; nobody asked for that.
+enabled() {
+    for unit in postgresql.service rabbitmq-server.service epmd.service epmd.socket; do
+        [ -z "$(find /etc/systemd/system -name "$unit" -type l)" ] || echo "$unit"
+    done
+}
+before=" $(enabled | tr '\n' ' ')"
+
 apt-get update -q
 apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
+
+for unit in $(enabled); do
+    case "$before" in
+    *" $unit "*) ;;
+    *) deb-systemd-helper disable "$unit" ;;
+    esac
+done

@@ -47,6 +47,7 @@ pub(super) async fn start(work: &WorkDir, crew: &Crew) -> anyhow::Result<String>
         replica: None,
         executable: bin.join("postgres"),
         arguments: arguments(&cluster, port),
+        inherits: false,
         environment: vec![("LC_ALL".to_owned(), "C.UTF-8".to_owned())],
         account: home.account,
         directory: home.path,

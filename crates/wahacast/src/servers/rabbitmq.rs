@@ -33,6 +33,7 @@ pub(super) async fn start(work: &WorkDir, crew: &Crew) -> anyhow::Result<(String
         replica: None,
         executable: epmd,
         arguments: vec!["-port".into(), ports["epmd"].to_string().into()],
+        inherits: false,
         environment: environment(&home.path, &ports),
         account: home.account,
         directory: home.path.clone(),
