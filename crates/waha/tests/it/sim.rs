@@ -9,8 +9,11 @@ use models::worker::Engine as SeenEngine;
 use time::OffsetDateTime;
 use waha::messages::{Letter, Lookup};
 use waha::sessions::{SeenStatus, SessionConfig, WebhookConfig};
+use waha::webhook::{Event, SIGNATURE_HEADER, parse, verify};
 use waha::{CallClass, CallError, Waha, http_client};
 use waha_sim::{Engine, Options, Running, Version};
+
+use crate::ugly::{Ugly, response};
 
 const NAME: &str = "12025550100";
 
@@ -60,10 +63,14 @@ async fn until(waha: &Waha, session: &str, wanted: &SeenStatus) {
 }
 
 fn config() -> SessionConfig {
+    config_to("http://127.0.0.1:9/hook")
+}
+
+fn config_to(url: &str) -> SessionConfig {
     SessionConfig {
         metadata: [("generation".to_owned(), "1".to_owned())].into(),
         webhooks: vec![WebhookConfig {
-            url: "http://127.0.0.1:9/hook".parse().unwrap(),
+            url: url.parse().unwrap(),
             events: vec!["session.status".to_owned()],
             hmac_key: Some("k".into()),
             retries: None,
@@ -309,7 +316,7 @@ async fn lost_answers_are_lost() {
     for (kind, expected) in [
         ("error_500_timed_out", "answer_timed_out"),
         ("connection_closed", "link_lost"),
-        ("lost_answer", "answer_timed_out"),
+        ("lost_answer", "answer_lost"),
         ("bad_gateway", "server_error"),
     ] {
         control(&sim, "fault", serde_json::json!({"kind": kind, "count": 1})).await;
@@ -327,4 +334,29 @@ async fn lost_answers_are_lost() {
     .await;
     let outcome = waha.send_text(letter(NAME, &to), "hi").await;
     assert_eq!(outcome, SendOutcome::Accepted { message_id: None });
+}
+
+#[tokio::test]
+async fn webhooks_are_signed_and_read() {
+    let ears = Ugly::start(response("200 OK", "")).await;
+    let sim = modern().await;
+    let waha = client(&sim);
+    let config = config_to(ears.url().as_str());
+    waha.create_session(NAME, &config).await.unwrap();
+    until(&waha, NAME, &SeenStatus::ScanQrCode).await;
+    ears.until_heard("SCAN_QR_CODE").await;
+
+    for request in ears.heard() {
+        let (head, body) = request.split_once("\r\n\r\n").unwrap();
+        let mut headers = head.lines().filter_map(|line| line.split_once(": "));
+        let signature = headers.find(|(name, _)| name.eq_ignore_ascii_case(SIGNATURE_HEADER));
+        let (_, signature) = signature.unwrap();
+        assert!(verify(&"k".into(), body.as_bytes(), signature));
+        assert!(!verify(&"other".into(), body.as_bytes(), signature));
+        let envelope = parse(body.as_bytes()).unwrap();
+        assert_eq!(envelope.session, NAME);
+        assert_eq!(envelope.metadata["generation"], "1");
+        assert!(envelope.id.is_some() && envelope.at.is_some());
+        assert!(matches!(envelope.event, Event::SessionStatus { .. }));
+    }
 }

@@ -62,6 +62,21 @@ impl Ugly {
         self.heard.lock().unwrap().clone()
     }
 
+    /// Waits, for at most ten seconds, for a request with these words in it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a pause between looks, not a wait for luck"
+    )]
+    pub(crate) async fn until_heard(&self, words: &str) {
+        let listen = async {
+            while !self.heard().iter().any(|request| request.contains(words)) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let limit = tokio::time::timeout(Duration::from_secs(10), listen);
+        limit.await.unwrap();
+    }
+
     pub(crate) fn client(&self) -> Waha {
         client(&self.url())
     }
