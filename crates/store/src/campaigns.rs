@@ -1,1 +1,304 @@
-//! Campaigns: accepted whole or not at all, shown, cancelled.
+//! Campaigns: accepted whole or not at all, looked at, cancelled.
+
+use std::collections::BTreeMap;
+
+use deadpool_postgres::{GenericClient, Object};
+use models::campaign::{CampaignStatus, Counts};
+use models::ids::{CampaignId, TraceId};
+use models::message::MessageStatus;
+use models::phone::PhoneNumber;
+use models::template::Variables;
+use time::OffsetDateTime;
+use tokio_postgres::Row;
+use tokio_postgres::types::Json;
+
+use crate::StoreError;
+use crate::roster::phone;
+use crate::sessions::unreadable;
+
+mod cancel;
+mod copy;
+mod situation;
+
+pub use cancel::{Cancellation, cancel};
+pub(crate) use cancel::{abandon_in_flight, cancel_of};
+pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situation};
+
+/// A campaign to be accepted.
+#[derive(Debug, Clone)]
+pub struct NewCampaign {
+    /// Its id, made by the caller.
+    pub id: CampaignId,
+    /// Whose number it is sent from.
+    pub sender: PhoneNumber,
+    /// What every recipient hears, placeholders and all.
+    pub template: String,
+    /// The campaign's own variables.
+    pub variables: Variables,
+    /// A file to send.
+    pub media_url: Option<String>,
+    /// Recipients left out because they were named before.
+    pub duplicates_removed: i32,
+    /// Of the request that makes it.
+    pub trace_id: TraceId,
+}
+
+/// One recipient of a campaign to be accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewMessage {
+    /// Who is to hear it.
+    pub recipient: PhoneNumber,
+    /// The recipient's own variables, as the text of a JSON object of strings.
+    pub variables: Option<Box<str>>,
+}
+
+/// What came of a submitted campaign.
+#[derive(Debug)]
+pub enum Acceptance {
+    /// It will be sent; when it was accepted by the database's clock.
+    Accepted(OffsetDateTime),
+    /// Its number has no session.
+    SenderUnknown,
+}
+
+const SENDER: &str =
+    "SELECT phone FROM sessions WHERE phone = $1 AND wanted <> 'GONE' FOR KEY SHARE";
+const INSERT: &str = "
+    INSERT INTO campaigns (id, sender, template, variables, media_url, total, duplicates_removed,
+        trace_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING created_at";
+const OUTBOX: &str = "INSERT INTO outbox (campaign_id, sender, trace_id) VALUES ($1, $2, $3)";
+
+/// Stores a campaign, its recipients and its job, or nothing of them. There must be a recipient.
+pub async fn accept(
+    client: &mut Object,
+    campaign: &NewCampaign,
+    messages: &[NewMessage],
+) -> Result<Acceptance, StoreError> {
+    let tx = client.transaction().await?;
+    let sender = campaign.sender.digits();
+    let statement = tx.prepare_cached(SENDER).await?;
+    if tx.query_opt(&statement, &[&sender]).await?.is_none() {
+        return Ok(Acceptance::SenderUnknown);
+    }
+    let total = i32::try_from(messages.len()).unwrap_or(i32::MAX);
+    let variables = (!campaign.variables.is_empty()).then_some(Json(&campaign.variables));
+    let statement = tx.prepare_cached(INSERT).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &campaign.id.uuid(),
+        &sender,
+        &campaign.template,
+        &variables,
+        &campaign.media_url,
+        &total,
+        &campaign.duplicates_removed,
+        &campaign.trace_id.uuid(),
+    ];
+    let row = tx.query_one(&statement, parameters).await?;
+    copy::messages(&tx, campaign.id, messages).await?;
+    let statement = tx.prepare_cached(OUTBOX).await?;
+    let ids = (campaign.id.uuid(), campaign.trace_id.uuid());
+    tx.execute(&statement, &[&ids.0, &sender, &ids.1]).await?;
+    tx.commit().await?;
+    Ok(Acceptance::Accepted(row.get(0)))
+}
+
+/// A campaign and where its messages stand.
+#[derive(Debug, Clone)]
+pub struct Campaign {
+    /// Which one.
+    pub id: CampaignId,
+    /// Whose number it is sent from.
+    pub sender: PhoneNumber,
+    /// What it is doing.
+    pub status: CampaignStatus,
+    /// Why it was cancelled, when its user did not do it.
+    pub cancel_reason: Option<String>,
+    /// Where its messages stand.
+    pub counts: Counts,
+    /// Recipients left out because they were named before.
+    pub duplicates_removed: i32,
+    /// When it was accepted.
+    pub created_at: OffsetDateTime,
+    /// When its first message was begun.
+    pub started_at: Option<OffsetDateTime>,
+    /// When nothing was left to do.
+    pub completed_at: Option<OffsetDateTime>,
+}
+
+/// Which campaigns to list, and where to go on.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Only of this number.
+    pub sender: Option<PhoneNumber>,
+    /// Only in this state.
+    pub status: Option<CampaignStatus>,
+    /// Only accepted at or after this time.
+    pub from: Option<OffsetDateTime>,
+    /// Only accepted before this time.
+    pub before: Option<OffsetDateTime>,
+    /// Only older than this one.
+    pub after: Option<CampaignId>,
+}
+
+macro_rules! columns {
+    () => {
+        "c.id, c.sender, c.status, c.cancel_reason, c.total, c.sending, c.sent, c.delivered,
+            c.read, c.failed, c.cancelled, c.suppressed, c.unknown, c.duplicates_removed,
+            c.created_at, c.started_at, c.completed_at"
+    };
+}
+
+const ONE: &str = concat!("SELECT ", columns!(), " FROM campaigns c WHERE c.id = $1");
+
+/// A campaign.
+pub async fn one(db: &impl GenericClient, id: CampaignId) -> Result<Option<Campaign>, StoreError> {
+    let statement = db.prepare_cached(ONE).await?;
+    let row = db.query_opt(&statement, &[&id.uuid()]).await?;
+    row.as_ref().map(read).transpose()
+}
+
+const LIST: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM campaigns c WHERE ($1::text IS NULL OR c.sender = $1)
+        AND ($2::text IS NULL OR c.status = $2)
+        AND ($3::timestamptz IS NULL OR c.created_at >= $3)
+        AND ($4::timestamptz IS NULL OR c.created_at < $4)
+        AND ($5::uuid IS NULL OR c.id < $5)
+    ORDER BY c.id DESC LIMIT $6"
+);
+
+/// Campaigns, newest first.
+pub async fn list(
+    db: &impl GenericClient,
+    filter: &Filter,
+    limit: i64,
+) -> Result<Vec<Campaign>, StoreError> {
+    let statement = db.prepare_cached(LIST).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &filter.sender.as_ref().map(PhoneNumber::digits),
+        &filter.status.map(CampaignStatus::name),
+        &filter.from,
+        &filter.before,
+        &filter.after.map(CampaignId::uuid),
+        &limit,
+    ];
+    let rows = db.query(&statement, parameters).await?;
+    rows.iter().map(read).collect()
+}
+
+/// One message of a campaign, with what is needed to say its text.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Its place in the campaign, from 0.
+    pub ordinal: i32,
+    /// Who hears it.
+    pub recipient: PhoneNumber,
+    /// Where it stands.
+    pub status: MessageStatus,
+    /// How often it was begun.
+    pub attempts: i16,
+    /// The recipient's own variables.
+    pub variables: Variables,
+    /// WhatsApp's id for it.
+    pub waha_message_id: Option<String>,
+    /// What went wrong, as a word.
+    pub error_code: Option<String>,
+    /// What went wrong, for people.
+    pub error: Option<String>,
+    /// When a worker accepted it.
+    pub sent_at: Option<OffsetDateTime>,
+    /// When it was on the recipient's phone.
+    pub delivered_at: Option<OffsetDateTime>,
+    /// When it was read.
+    pub read_at: Option<OffsetDateTime>,
+}
+
+const MESSAGES: &str = "
+    SELECT ordinal, recipient, status, attempts, variables, waha_message_id, error_code, error,
+        sent_at, delivered_at, read_at
+    FROM messages
+    WHERE campaign_id = $1 AND ordinal > $2 AND ($3::smallint IS NULL OR status = $3)
+    ORDER BY ordinal LIMIT $4";
+
+/// A campaign's messages in their order, behind the ordinal `after` (-1 for the first page), of
+/// one status or of all.
+pub async fn messages(
+    db: &impl GenericClient,
+    id: CampaignId,
+    status: Option<MessageStatus>,
+    after: i32,
+    limit: i64,
+) -> Result<Vec<Message>, StoreError> {
+    let statement = db.prepare_cached(MESSAGES).await?;
+    let status = status.map(MessageStatus::code);
+    let rows = db
+        .query(&statement, &[&id.uuid(), &after, &status, &limit])
+        .await?;
+    rows.iter().map(message).collect()
+}
+
+const TEXT: &str = "SELECT template, variables FROM campaigns WHERE id = $1";
+
+/// A campaign's template and its own variables.
+pub async fn text(
+    db: &impl GenericClient,
+    id: CampaignId,
+) -> Result<Option<(String, Variables)>, StoreError> {
+    let statement = db.prepare_cached(TEXT).await?;
+    let row = db.query_opt(&statement, &[&id.uuid()]).await?;
+    Ok(row.map(|row| (row.get(0), variables(&row, 1))))
+}
+
+fn status(name: &str) -> Result<CampaignStatus, StoreError> {
+    CampaignStatus::from_name(name).ok_or_else(|| unreadable("campaign status", name))
+}
+
+fn variables(row: &Row, column: usize) -> Variables {
+    let variables: Option<Json<BTreeMap<String, String>>> = row.get(column);
+    variables.map(|Json(found)| found).unwrap_or_default()
+}
+
+pub(crate) fn read(row: &Row) -> Result<Campaign, StoreError> {
+    let count = |column: usize| i64::from(row.get::<_, i32>(column));
+    Ok(Campaign {
+        id: CampaignId::new(row.get(0)),
+        sender: phone(row.get(1))?,
+        status: status(row.get(2))?,
+        cancel_reason: row.get(3),
+        counts: Counts {
+            total: count(4),
+            sending: count(5),
+            sent: count(6),
+            delivered: count(7),
+            read: count(8),
+            failed: count(9),
+            cancelled: count(10),
+            suppressed: count(11),
+            unknown: count(12),
+        },
+        duplicates_removed: row.get(13),
+        created_at: row.get(14),
+        started_at: row.get(15),
+        completed_at: row.get(16),
+    })
+}
+
+fn message(row: &Row) -> Result<Message, StoreError> {
+    let code: i16 = row.get(2);
+    Ok(Message {
+        ordinal: row.get(0),
+        recipient: phone(row.get(1))?,
+        status: MessageStatus::from_code(code)
+            .ok_or_else(|| unreadable("message status", &code.to_string()))?,
+        attempts: row.get(3),
+        variables: variables(row, 4),
+        waha_message_id: row.get(5),
+        error_code: row.get(6),
+        error: row.get(7),
+        sent_at: row.get(8),
+        delivered_at: row.get(9),
+        read_at: row.get(10),
+    })
+}

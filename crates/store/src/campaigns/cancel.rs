@@ -1,0 +1,133 @@
+//! Campaigns that end before they are done: cancelled by their user, or with their session.
+
+use deadpool_postgres::{Object, Transaction};
+use models::campaign::CampaignStatus;
+use models::ids::CampaignId;
+use uuid::Uuid;
+
+use super::status;
+use crate::StoreError;
+use crate::roster::phone;
+use crate::sessions::wake_lane;
+
+/// What came of cancelling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancellation {
+    /// What was not begun will never be sent; also when that was so already.
+    Cancelled,
+    /// It had ended in this state.
+    Ended(CampaignStatus),
+    /// There is no such campaign.
+    Missing,
+}
+
+const SENDER_OF: &str = "
+    SELECT d.phone FROM senders d JOIN campaigns c ON c.sender = d.phone
+    WHERE c.id = $1 FOR UPDATE OF d";
+const STATUS_OF: &str = "SELECT status FROM campaigns WHERE id = $1 FOR UPDATE";
+
+/// Cancels a campaign: a message that is on its way concludes as it would have, the others are
+/// never sent. Cancelling twice is fine.
+pub async fn cancel(client: &mut Object, id: CampaignId) -> Result<Cancellation, StoreError> {
+    let tx = client.transaction().await?;
+    let statement = tx.prepare_cached(SENDER_OF).await?;
+    let Some(row) = tx.query_opt(&statement, &[&id.uuid()]).await? else {
+        return Ok(Cancellation::Missing);
+    };
+    let sender = phone(row.get(0))?;
+    let statement = tx.prepare_cached(STATUS_OF).await?;
+    let row = tx.query_one(&statement, &[&id.uuid()]).await?;
+    let status = status(row.get(0))?;
+    if status.is_final() {
+        return Ok(match status {
+            CampaignStatus::Cancelled => Cancellation::Cancelled,
+            ended => Cancellation::Ended(ended),
+        });
+    }
+    cancel_locked(&tx, &[id.uuid()], None).await?;
+    tx.commit().await?;
+    // In a statement of its own: lanes are locked before campaigns, never after. Were it lost, the
+    // lane's owner would learn of the end when its next claim is refused.
+    wake_lane(client, &sender).await?;
+    Ok(Cancellation::Cancelled)
+}
+
+const LOCK_SENDERS: &str =
+    "SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR UPDATE";
+const LOCK_OPEN: &str = "
+    SELECT id FROM campaigns WHERE sender = ANY ($1) AND completed_at IS NULL
+    ORDER BY id FOR UPDATE";
+
+/// Cancels every open campaign of these numbers and says why; returns how many.
+pub(crate) async fn cancel_of(
+    tx: &Transaction<'_>,
+    phones: &[&str],
+    why: &str,
+) -> Result<u64, StoreError> {
+    let statement = tx.prepare_cached(LOCK_SENDERS).await?;
+    tx.execute(&statement, &[&phones]).await?;
+    let statement = tx.prepare_cached(LOCK_OPEN).await?;
+    let rows = tx.query(&statement, &[&phones]).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    cancel_locked(tx, &ids, Some(why)).await
+}
+
+// A campaign that had begun has ended now: the next one of its sender keeps the campaign delay.
+const CANCEL: &str = "
+    WITH moved AS (
+        UPDATE messages SET status = 6 WHERE campaign_id = ANY ($1) AND status = 0
+        RETURNING campaign_id
+    ), n AS (
+        SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id
+    ), dropped AS (
+        DELETE FROM retries WHERE campaign_id = ANY ($1)
+    ), paced AS (
+        UPDATE senders SET campaign_ended_at = now()
+        WHERE phone IN (SELECT sender FROM campaigns WHERE id = ANY ($1) AND started_at IS NOT NULL)
+    )
+    UPDATE campaigns c SET status = 'CANCELLED', completed_at = now(), cancel_reason = $2,
+        cancelled = c.cancelled + COALESCE((SELECT moved FROM n WHERE campaign_id = c.id), 0)
+    WHERE c.id = ANY ($1)";
+
+async fn cancel_locked(
+    tx: &Transaction<'_>,
+    ids: &[Uuid],
+    why: Option<&str>,
+) -> Result<u64, StoreError> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let statement = tx.prepare_cached(CANCEL).await?;
+    Ok(tx.execute(&statement, &[&ids, &why]).await?)
+}
+
+const ABANDON: &str = "
+    WITH held AS (
+        SELECT phone, in_flight_campaign AS campaign_id, in_flight_ordinal AS ordinal FROM senders
+        WHERE phone = ANY ($1) AND in_flight_campaign IS NOT NULL ORDER BY phone FOR UPDATE
+    ), freed AS (
+        UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
+            in_flight_worker = NULL, in_flight_at = NULL, last_sent_at = now()
+        FROM held WHERE d.phone = held.phone
+    ), moved AS (
+        UPDATE messages m SET status = 8, error_code = 'session_removed',
+            error = 'the session was removed while the message was on its way'
+        FROM held WHERE m.campaign_id = held.campaign_id AND m.ordinal = held.ordinal
+            AND m.status = 1
+        RETURNING m.campaign_id
+    ), n AS (
+        SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id
+    )
+    UPDATE campaigns c SET sending = c.sending - n.moved, unknown = c.unknown + n.moved
+    FROM n WHERE c.id = n.campaign_id";
+
+/// Concludes what is on its way for these numbers as UNKNOWN, because nobody will hear the answer
+/// any more. Their campaigns must be ended in the same transaction.
+pub(crate) async fn abandon_in_flight(
+    tx: &Transaction<'_>,
+    phones: &[&str],
+) -> Result<(), StoreError> {
+    let statement = tx.prepare_cached(ABANDON).await?;
+    tx.execute(&statement, &[&phones]).await?;
+    Ok(())
+}
