@@ -145,11 +145,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn runs_at_once_and_then_at_each_interval() {
-        assert_eq!(
-            runs(10, None, false).await,
-            11_u32.min(runs(10, None, false).await)
-        );
-        assert!((10..=11).contains(&runs(10, None, false).await));
+        let count = runs(10, None, false).await;
+        assert!((10..=11).contains(&count), "{count} runs in ten seconds");
     }
 
     #[tokio::test(start_paused = true)]
