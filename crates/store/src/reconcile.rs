@@ -6,6 +6,8 @@
 //! (`due_at = now()`) is looked at right after.
 //! Lock order: lanes, sessions, senders, campaigns, messages; workers last.
 
+mod leave;
+
 use std::time::Duration;
 
 use deadpool_postgres::GenericClient;
@@ -17,6 +19,8 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::StoreError;
+
+pub use leave::{forget, requeue};
 
 pub(crate) fn phone_of(text: &str) -> Result<PhoneNumber, StoreError> {
     text.parse().map_err(|_| StoreError::Unreadable {
@@ -342,71 +346,6 @@ pub async fn take_live_slot(db: &impl GenericClient, due: &Due) -> Result<bool, 
     let statement = db.prepare_cached(TAKE_LIVE_SLOT).await?;
     let row = db
         .query_opt(&statement, &[&due.phone.digits(), &due.generation])
-        .await?;
-    Ok(row.is_some())
-}
-
-// A message that is on its way ends as UNKNOWN (models::message::MessageStatus: 1 is SENDING, 8 is
-// UNKNOWN): with its session gone nobody can look it up.
-const FORGET: &str = "
-    WITH lane AS (
-        SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
-        WHERE s.phone = $1 AND s.generation = $2
-        FOR NO KEY UPDATE OF l
-    ), session AS (
-        SELECT phone, worker_id, live FROM sessions
-        WHERE phone = $1 AND generation = $2 AND leased_until = $3 AND wanted = 'GONE'
-          AND worker_id = (SELECT worker_id FROM lane)
-        FOR UPDATE
-    ), sender AS (
-        SELECT phone, in_flight_campaign, in_flight_ordinal FROM senders
-        WHERE phone = (SELECT phone FROM session)
-        FOR NO KEY UPDATE
-    ), campaign AS (
-        SELECT id FROM campaigns WHERE id = (SELECT in_flight_campaign FROM sender)
-        FOR NO KEY UPDATE
-    ), lost AS (
-        UPDATE messages m
-        SET status = $4, error_code = 'session_removed',
-            error = 'the session was removed while the message was on its way'
-        FROM sender
-        WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
-          AND m.status = $5
-        RETURNING m.campaign_id
-    ), counted AS (
-        UPDATE campaigns c SET sending = c.sending - 1, unknown = c.unknown + 1
-        FROM lost WHERE c.id = lost.campaign_id
-    ), landed AS (
-        UPDATE senders s
-        SET in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
-            in_flight_at = NULL
-        FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
-    ), woken AS (
-        UPDATE lanes l SET wake = l.wake + 1 FROM session WHERE l.worker_id = session.worker_id
-    ), freed AS (
-        UPDATE workers w
-        SET placed = w.placed - 1, live = w.live - CASE WHEN session.live THEN 1 ELSE 0 END
-        FROM session WHERE w.id = session.worker_id
-    )
-    DELETE FROM sessions s USING session WHERE s.phone = session.phone
-    RETURNING true";
-
-/// Drops a session that is gone from its worker, and frees its place. `false` when it is wanted
-/// again, or somebody else is at it: nothing is written then.
-pub async fn forget(db: &impl GenericClient, due: &Due) -> Result<bool, StoreError> {
-    use models::message::MessageStatus;
-    let statement = db.prepare_cached(FORGET).await?;
-    let row = db
-        .query_opt(
-            &statement,
-            &[
-                &due.phone.digits(),
-                &due.generation,
-                &due.leased_until,
-                &MessageStatus::Unknown.code(),
-                &MessageStatus::Sending.code(),
-            ],
-        )
         .await?;
     Ok(row.is_some())
 }

@@ -1,0 +1,109 @@
+//! A session leaves its worker: back into the queue, or for good.
+
+use deadpool_postgres::GenericClient;
+use models::message::MessageStatus;
+
+use super::Due;
+use crate::StoreError;
+
+// An attempt to make it there may have got through: the server is told to drop it, should it come
+// back. Lock order: sessions, then workers; `removals` is nobody else's.
+const REQUEUE: &str = "
+    WITH session AS (
+        SELECT phone, worker_id, waha_name, live FROM sessions
+        WHERE phone = $1 AND generation = $2 AND leased_until = $3 AND NOT created
+          AND wanted = 'RUNNING'
+        FOR NO KEY UPDATE
+    ), freed AS (
+        UPDATE workers w
+        SET placed = w.placed - 1, live = w.live - CASE WHEN session.live THEN 1 ELSE 0 END
+        FROM session WHERE w.id = session.worker_id
+        RETURNING w.url, w.api_key, session.waha_name
+    ), removed AS (
+        INSERT INTO removals (worker_url, waha_name, api_key)
+        SELECT url, waha_name, api_key FROM freed
+        ON CONFLICT (worker_url, waha_name)
+        DO UPDATE SET api_key = excluded.api_key, attempts = 0, due_at = now()
+    )
+    UPDATE sessions s
+    SET worker_id = NULL, waha_name = NULL, live = false, status = 'QUEUED', status_at = now(),
+        reason = NULL, attempts = 0, restarts = 0, leased_until = NULL, due_at = NULL
+    FROM session WHERE s.phone = session.phone
+    RETURNING true";
+
+/// Gives up the place of a session that was never made there, because its worker is down. It
+/// keeps its turn in the queue. `false` when it was made, or somebody else is at it.
+pub async fn requeue(db: &impl GenericClient, due: &Due) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(REQUEUE).await?;
+    let row = db
+        .query_opt(
+            &statement,
+            &[&due.phone.digits(), &due.generation, &due.leased_until],
+        )
+        .await?;
+    Ok(row.is_some())
+}
+
+// A message that is on its way ends as UNKNOWN (models::message::MessageStatus: 1 is SENDING, 8 is
+// UNKNOWN): with its session gone nobody can look it up.
+const FORGET: &str = "
+    WITH lane AS (
+        SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
+        WHERE s.phone = $1 AND s.generation = $2
+        FOR NO KEY UPDATE OF l
+    ), session AS (
+        SELECT phone, worker_id, live FROM sessions
+        WHERE phone = $1 AND generation = $2 AND leased_until = $3 AND wanted = 'GONE'
+          AND worker_id = (SELECT worker_id FROM lane)
+        FOR UPDATE
+    ), sender AS (
+        SELECT phone, in_flight_campaign, in_flight_ordinal FROM senders
+        WHERE phone = (SELECT phone FROM session)
+        FOR NO KEY UPDATE
+    ), campaign AS (
+        SELECT id FROM campaigns WHERE id = (SELECT in_flight_campaign FROM sender)
+        FOR NO KEY UPDATE
+    ), lost AS (
+        UPDATE messages m
+        SET status = $4, error_code = 'session_removed',
+            error = 'the session was removed while the message was on its way'
+        FROM sender
+        WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
+          AND m.status = $5
+        RETURNING m.campaign_id
+    ), counted AS (
+        UPDATE campaigns c SET sending = c.sending - 1, unknown = c.unknown + 1
+        FROM lost WHERE c.id = lost.campaign_id
+    ), landed AS (
+        UPDATE senders s
+        SET in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
+            in_flight_at = NULL
+        FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
+    ), woken AS (
+        UPDATE lanes l SET wake = l.wake + 1 FROM session WHERE l.worker_id = session.worker_id
+    ), freed AS (
+        UPDATE workers w
+        SET placed = w.placed - 1, live = w.live - CASE WHEN session.live THEN 1 ELSE 0 END
+        FROM session WHERE w.id = session.worker_id
+    )
+    DELETE FROM sessions s USING session WHERE s.phone = session.phone
+    RETURNING true";
+
+/// Drops a session that is gone from its worker, and frees its place. `false` when it is wanted
+/// again, or somebody else is at it: nothing is written then.
+pub async fn forget(db: &impl GenericClient, due: &Due) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(FORGET).await?;
+    let row = db
+        .query_opt(
+            &statement,
+            &[
+                &due.phone.digits(),
+                &due.generation,
+                &due.leased_until,
+                &MessageStatus::Unknown.code(),
+                &MessageStatus::Sending.code(),
+            ],
+        )
+        .await?;
+    Ok(row.is_some())
+}
