@@ -134,6 +134,23 @@ pub async fn watch(
     })
 }
 
+const WAKE: &str = "SELECT wake FROM lanes WHERE worker_id = $1 AND epoch = $2 AND owner = $3";
+
+/// A lane's wake number; `None` when it is no longer ours.
+pub async fn wake(
+    db: &impl GenericClient,
+    replica: ReplicaId,
+    tenure: Tenure,
+) -> Result<Option<i64>, StoreError> {
+    let statement = db.prepare_cached(WAKE).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&tenure.worker.uuid(), &tenure.epoch, &replica.uuid()];
+    Ok(db
+        .query_opt(&statement, parameters)
+        .await?
+        .map(|row| row.get(0)))
+}
+
 const RELEASE: &str = "
     UPDATE lanes SET owner = NULL, served = wake
     WHERE worker_id = $1 AND epoch = $2 AND owner = $3 AND wake = $4";

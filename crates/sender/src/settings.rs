@@ -1,0 +1,40 @@
+//! The sender's settings.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+
+chassis::settings! {
+    /// What a sender replica must know.
+    pub struct SenderSettings {
+        /// The ledger: `postgres://user:password@host:port/database`.
+        "DATABASE_URL" => database_url: SecretString;
+        /// The broker: `amqp://user:password@host:port/vhost`.
+        "AMQP_URL" => amqp_url: SecretString;
+        /// Messages that a sender may say in a row while others wait on its worker. Long enough
+        /// to make the switch worth its delay, short enough that nobody waits for minutes.
+        "SENDER_TURN_MESSAGES" => turn_messages: u32 = 30, 1..=10_000;
+        /// Seconds that chance adds to each message delay, at most. Evenly spaced messages look
+        /// like a machine; jitter only ever adds, so the delay stays a least gap.
+        "MESSAGE_DELAY_JITTER" => jitter_max: Duration = 15, 0.0..=3_600.0;
+        /// Seconds between a replica's heartbeats.
+        "HEARTBEAT_SECONDS" => heartbeat_every: Duration = 2, 0.1..=60.0;
+        /// Seconds without a heartbeat after which a replica counts as dead and its lanes are
+        /// taken over. At least three heartbeats, so that one that is late does no harm; must be
+        /// the same for senders and schedulers.
+        "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
+        /// Seconds between two looks at the lanes: how late a pause, a cancel or a changed delay
+        /// is noticed, at most.
+        "LANE_WATCH_SECONDS" => watch_every: Duration = 1, 0.1..=2.0;
+        /// Requests to workers under way at once. Bounds memory and sockets of a replica; each
+        /// needs about 30 kB.
+        "SENDS_IN_FLIGHT_MAX" => sends_in_flight_max: u32 = 2_048, 1..=65_536;
+        /// Seconds to wait for the answer to a text. Longer than NOWEB itself waits for WhatsApp
+        /// (120): giving up sooner only makes outcomes unknown.
+        "SEND_TIMEOUT_SECONDS" => send_timeout: Duration = 130, 1.0..=600.0;
+        /// Jobs taken from the broker before they are acknowledged.
+        "JOB_PREFETCH" => job_prefetch: u16 = 32, 1..=300;
+        /// Connections to the ledger. One writes; the others read rosters and lanes.
+        "SENDER_DATABASE_CONNECTIONS" => database_connections: usize = 6, 2..=100;
+    }
+}

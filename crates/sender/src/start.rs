@@ -1,0 +1,185 @@
+//! From settings to running tasks, and back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use broker::{Broker, Consumer};
+use chassis::{BoxError, Periodic, Process, Shutdown};
+use models::delays::Delays;
+use models::ids::ReplicaId;
+use models::job::Job;
+use policy::outcome::Rests;
+use secrecy::ExposeSecret;
+use store::{Store, StoreError};
+use tokio::sync::{Semaphore, watch};
+
+use crate::context::Context;
+use crate::lease::{self, Lease};
+use crate::moments::Moments;
+use crate::settings::SenderSettings;
+use crate::table::Table;
+use crate::{consume, writer};
+
+/// What the drain leaves of the grace for handing lanes over and stopping.
+const HAND_OVER_TIME: Duration = Duration::from_secs(3);
+
+/// Starts a sender replica's tasks and serves until shutdown; then gives its lanes away.
+pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
+    let settings = process.settings.clone();
+    process.readiness.expect("postgresql");
+    process.readiness.expect("rabbitmq");
+    process.serve_probes()?;
+    let url = settings.database_url.expose_secret();
+    let store = Store::new(url, settings.database_connections)?;
+    let broker = Broker::new(
+        settings.amqp_url.expose_secret(),
+        process.replica.name.clone(),
+    )?;
+    if !schema_fits(&process, &store).await? {
+        return Ok(());
+    }
+    let (writer, queue) = writer::queue();
+    let (delays, delays_seen) = watch::channel(Delays::default());
+    let context = Arc::new(Context {
+        replica: ReplicaId::new(process.replica.id),
+        rests: Rests::default(),
+        store: store.clone(),
+        writer,
+        lease: Arc::new(Lease::default()),
+        moments: Moments::new(process.clock.clone()),
+        clock: process.clock.clone(),
+        chance: process.chance.clone(),
+        delays: delays_seen,
+        http: waha::http_client()?,
+        sends: Semaphore::new(settings.sends_in_flight_max as usize),
+        settings,
+    });
+    let table = Table::new(Arc::clone(&context), process.supervisor.clone(), delays);
+    // The heartbeat and the writer outlive the wish to stop: lanes are finished with them.
+    let finished = Shutdown::new();
+    let supervisor = &process.supervisor;
+    let clocks = (process.clock.clone(), process.chance.clone());
+    supervisor.spawn(
+        "writer",
+        writer::run(store, context.replica, queue, clocks, finished.clone()),
+    );
+    supervisor.spawn(
+        "heartbeat",
+        heartbeat(&process, Arc::clone(&context), finished.clone()),
+    );
+    read_global_delays(&process, &table).await;
+    supervisor.spawn("broker", keep(broker.clone(), process.shutdown.clone()));
+    supervisor.spawn("broker state", report(broker.clone(), &process));
+    supervisor.spawn(
+        "jobs",
+        take_jobs(broker, Arc::clone(&context), Arc::clone(&table), &process),
+    );
+    let watcher = Arc::clone(&table);
+    let looks = Periodic::new(
+        "lane watch",
+        context.settings.watch_every,
+        process.clock.clone(),
+        process.shutdown.clone(),
+    );
+    looks.run(|| async { watcher.look().await }).await;
+    let grace = process.common.shutdown_grace.saturating_sub(HAND_OVER_TIME);
+    if let Err(error) = table.drain(grace).await {
+        tracing::warn!("lanes were not handed over; the sweep will find them: {error}");
+    }
+    finished.request();
+    Ok(())
+}
+
+/// Waits for the database and looks at its schema; false when it was told to stop first.
+async fn schema_fits(process: &Process<SenderSettings>, store: &Store) -> Result<bool, StoreError> {
+    while !process.shutdown.is_requested() {
+        let check = async { store::migrate::check(&store.client().await?).await };
+        match check.await {
+            Ok(()) => {
+                process.readiness.report("postgresql", Ok(()));
+                return Ok(true);
+            }
+            Err(error) if error.is_unavailable() => {
+                process
+                    .readiness
+                    .report("postgresql", Err(error.to_string()));
+                process.clock.sleep(Duration::from_secs(1)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Nothing may be said before the delays are known.
+async fn read_global_delays(process: &Process<SenderSettings>, table: &Arc<Table>) {
+    while !process.shutdown.is_requested() && !table.knows_delays() {
+        if let Err(error) = table.look().await {
+            tracing::warn!("the global delays cannot be read yet: {error}");
+        }
+        if !table.knows_delays() {
+            process.clock.sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn heartbeat(
+    process: &Process<SenderSettings>,
+    context: Arc<Context>,
+    finished: Shutdown,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (name, readiness) = (process.replica.name.clone(), process.readiness.clone());
+    let every = context.settings.heartbeat_every;
+    let beats = Periodic::new("heartbeat", every, process.clock.clone(), finished);
+    beats.run(move || {
+        let (context, name, readiness) = (Arc::clone(&context), name.clone(), readiness.clone());
+        async move {
+            let lease = (&*context.lease, context.settings.dead_after);
+            let replica = (context.replica, name.as_str());
+            let beat = lease::beat(&context.store, replica, lease, &context.moments).await;
+            readiness.report(
+                "postgresql",
+                beat.as_ref().map(drop).map_err(ToString::to_string),
+            );
+            beat
+        }
+    })
+}
+
+async fn keep(broker: Broker, shutdown: Shutdown) {
+    broker.keep(shutdown.token()).await;
+}
+
+fn report(
+    broker: Broker,
+    process: &Process<SenderSettings>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let (readiness, shutdown) = (process.readiness.clone(), process.shutdown.clone());
+    async move {
+        let mut states = broker.states();
+        loop {
+            readiness.report("rabbitmq", states.borrow_and_update().clone());
+            tokio::select! {
+                changed = states.changed() => if changed.is_err() { return },
+                () = shutdown.requested() => return,
+            }
+        }
+    }
+}
+
+fn take_jobs(
+    broker: Broker,
+    context: Arc<Context>,
+    table: Arc<Table>,
+    process: &Process<SenderSettings>,
+) -> impl Future<Output = ()> + Send + use<> {
+    let shutdown = process.shutdown.clone();
+    async move {
+        let consumer = Consumer::new(broker, context.settings.job_prefetch);
+        let handle = move |job: Job| {
+            let (context, table) = (Arc::clone(&context), Arc::clone(&table));
+            async move { consume::on_job(&context, &table, job).await }
+        };
+        consumer.run(shutdown.token(), handle).await;
+    }
+}
