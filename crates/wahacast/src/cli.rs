@@ -20,6 +20,10 @@ enum Command {
     /// Settings come from the environment and from `.env` in the current directory; the
     /// environment wins. Where everything is stands in run.json once all of it is ready.
     Up(UpArgs),
+    /// Walk through the API guide on four simulated WAHA workers, then sum up and exit.
+    ///
+    /// Always on servers of its own. Exits with a reason if anything is not as the guide says.
+    Demo(DemoArgs),
     /// Run a command with a private PostgreSQL and RabbitMQ, then stop them.
     ///
     /// The command finds them in DATABASE_URL, AMQP_URL and RABBITMQ_MANAGEMENT_URL. With the
@@ -53,6 +57,17 @@ pub struct UpArgs {
     pub no_restart: bool,
     /// Where data, logs and settings are kept.
     #[arg(long, default_value = ".local")]
+    pub dir: PathBuf,
+}
+
+/// Flags of `wahacast demo`.
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Port of the gateway on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    pub port: u16,
+    /// Where data, logs and settings are kept.
+    #[arg(long, default_value = ".local/demo")]
     pub dir: PathBuf,
 }
 
@@ -97,6 +112,7 @@ pub enum Action {
 pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Up(args) => crate::up::run(args).await,
+        Command::Demo(args) => crate::demo::run(args).await,
         Command::Servers(args) => crate::exec::run(args).await,
         Command::Server(args) => crate::control::ask(&args).await,
     }

@@ -6,6 +6,7 @@
 
 pub mod cli;
 mod control;
+mod demo;
 mod env_file;
 mod exec;
 mod process;

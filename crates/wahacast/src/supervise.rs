@@ -197,7 +197,8 @@ impl Crew {
         let members = self.lock().clone();
         for role in STOP_ORDER {
             let mut stops = tokio::task::JoinSet::new();
-            for (_, handle) in members.iter().filter(|(other, _)| *other == role).cloned() {
+            for (_, handle) in members.iter().filter(|(other, _)| *other == role) {
+                let handle = handle.clone();
                 stops.spawn(async move { handle.stop().await });
             }
             stops.join_all().await;
@@ -351,5 +352,106 @@ async fn ended(running: &mut Option<Running>) -> String {
             Ok(status) => status.to_string(),
             Err(fault) => fault.to_string(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Ready;
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    /// Says that it is ready, and then does what `script` says.
+    fn program(dir: &Path, script: &str) -> Program {
+        Program {
+            role: "sender",
+            replica: Some(1),
+            executable: "/bin/sh".into(),
+            arguments: vec![
+                "-c".into(),
+                format!("echo '{{\"workers\":[]}}'; {script}").into(),
+            ],
+            inherits: true,
+            environment: Vec::new(),
+            account: None,
+            directory: dir.to_owned(),
+            log: dir.join("sender-1.log"),
+            ready: Ready::Announcement,
+            ready_within: Duration::from_secs(10),
+            stop: Signal::SIGTERM,
+            grace: Duration::from_millis(200),
+        }
+    }
+
+    async fn pid_other_than(crew: &Crew, old: i32) -> i32 {
+        let began = Instant::now();
+        while began.elapsed() < Duration::from_secs(10) {
+            if let [entry] = &*crew.roster.entries()
+                && entry.pid != old
+            {
+                return entry.pid;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("no other process in 10 s");
+    }
+
+    #[tokio::test]
+    async fn a_killed_child_comes_back_and_a_stopped_one_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let crew = Crew::new(dir.path(), true);
+        let child = crew.add(program(dir.path(), "exec sleep 60"));
+        child.start().await.unwrap();
+        let first = pid_other_than(&crew, 0).await;
+        kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
+        let second = pid_other_than(&crew, first).await;
+        child.stop().await;
+        assert!(kill(Pid::from_raw(second), None).is_err());
+        tokio::time::sleep(PAUSE_MIN * 2).await;
+        assert_eq!(crew.roster.entries(), []);
+        child.start().await.unwrap();
+        crew.find("sender-1").unwrap().stop().await;
+        assert!(
+            crew.find("nix")
+                .unwrap_err()
+                .to_string()
+                .contains("sender-1")
+        );
+    }
+
+    #[tokio::test]
+    async fn one_that_ignores_the_signal_is_killed_with_all_that_it_started() {
+        let dir = tempfile::tempdir().unwrap();
+        let crew = Crew::new(dir.path(), true);
+        let child = crew.add(program(
+            dir.path(),
+            "trap '' TERM; sleep 60 & sleep 60; sleep 60",
+        ));
+        child.start().await.unwrap();
+        let pid = pid_other_than(&crew, 0).await;
+        crew.stop_all().await;
+        let began = Instant::now();
+        while nix::sys::signal::killpg(Pid::from_raw(pid), None).is_ok() {
+            assert!(
+                began.elapsed() < Duration::from_secs(10),
+                "the group lives on"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failed_start_shows_the_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let crew = Crew::new(dir.path(), false);
+        let mut failing = program(dir.path(), "");
+        failing.arguments = vec!["-c".into(), "echo no such database; exit 3".into()];
+        let fault = crew.add(failing).start().await.unwrap_err().to_string();
+        assert!(
+            fault.contains("exit status: 3") && fault.contains("no such database"),
+            "{fault}"
+        );
+        assert_eq!(crew.roster.entries(), []);
     }
 }
