@@ -1,1 +1,342 @@
 //! Why something waits, in words for people.
+//!
+//! Always true: whoever waits has a reason. The causes are looked at from the outside in: what
+//! would still hold if everything nearer were well comes first.
+
+use models::campaign::CampaignStatus;
+use models::ids::CampaignId;
+use models::session::{SessionStatus, SessionWanted};
+use models::worker::WorkerHealth;
+use time::OffsetDateTime;
+
+/// Everything that can hold a campaign up.
+#[derive(Debug, Clone)]
+pub struct Facts<'a> {
+    /// The campaign's own state.
+    pub status: CampaignStatus,
+    /// Why it was cancelled, if its user did not do it.
+    pub cancel_reason: Option<&'a str>,
+    /// The sender's session; `None` when there is none.
+    pub session: Option<SessionFacts<'a>>,
+    /// Until when the number rests, and why.
+    pub sender_rest: Option<(OffsetDateTime, &'a str)>,
+    /// An older campaign of the same sender that is not done.
+    pub earlier: Option<CampaignId>,
+    /// When its first retry is due, if nothing else is left of it.
+    pub retry_at: Option<OffsetDateTime>,
+    /// The earliest moment that the sender's delays allow its next message.
+    pub paced_until: Option<OffsetDateTime>,
+    /// Whether a message of the sender is on its way right now.
+    pub in_flight: bool,
+    /// Whether any sender replica is alive.
+    pub replicas_alive: bool,
+    /// Whether the broker can be used.
+    pub broker_up: bool,
+}
+
+/// The session as far as it can hold a campaign up.
+#[derive(Debug, Clone)]
+pub struct SessionFacts<'a> {
+    /// What it was last seen to do.
+    pub status: SessionStatus,
+    /// What its users want.
+    pub wanted: SessionWanted,
+    /// What it waits for itself.
+    pub reason: Option<&'a str>,
+    /// When the next step for it is due.
+    pub due_at: Option<OffsetDateTime>,
+    /// Its place in the queue, from 1.
+    pub queue_place: i64,
+    /// Its worker, when it is placed.
+    pub worker: Option<WorkerFacts<'a>>,
+}
+
+/// The worker as far as it can hold a campaign up.
+#[derive(Debug, Clone)]
+pub struct WorkerFacts<'a> {
+    /// For people.
+    pub name: &'a str,
+    /// What its last check found.
+    pub health: WorkerHealth,
+    /// Why it is down.
+    pub health_reason: Option<&'a str>,
+    /// When it is checked next.
+    pub check_at: OffsetDateTime,
+    /// Until when its lane backs off, and why.
+    pub rest: Option<(OffsetDateTime, &'a str)>,
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// In words for people.
+    pub reason: String,
+    /// When it is tried again; `None` when that depends on somebody, not on time.
+    pub next_attempt_at: Option<OffsetDateTime>,
+}
+
+fn wait(reason: impl Into<String>, next_attempt_at: Option<OffsetDateTime>) -> Option<Waiting> {
+    Some(Waiting {
+        reason: reason.into(),
+        next_attempt_at,
+    })
+}
+
+/// What a campaign waits for at `now`; `None` when it waits for nothing.
+pub fn waiting(facts: &Facts<'_>, now: OffsetDateTime) -> Option<Waiting> {
+    match facts.status {
+        CampaignStatus::Cancelled => return facts.cancel_reason.and_then(|why| wait(why, None)),
+        CampaignStatus::Completed | CampaignStatus::CompletedWithErrors => return None,
+        CampaignStatus::Paused => return wait("it was paused", None),
+        CampaignStatus::Scheduled => return wait("its time has not come yet", None),
+        CampaignStatus::Pending | CampaignStatus::InProgress => {}
+    }
+    session(facts.session.as_ref())
+        .or_else(|| sending(facts))
+        .or_else(|| pace(facts, now))
+}
+
+/// What the session, its worker and the number are waiting for.
+fn session(session: Option<&SessionFacts<'_>>) -> Option<Waiting> {
+    let Some(session) = session else {
+        return wait(
+            "the sender has no session: create it and link the number",
+            None,
+        );
+    };
+    let Some(worker) = &session.worker else {
+        let place = session.queue_place;
+        let reason =
+            format!("the sender's session is QUEUED at place {place}: no worker has room for it");
+        return wait(reason, None);
+    };
+    if session.wanted == SessionWanted::Stopped {
+        return wait("the sender's session was stopped: start it", None);
+    }
+    if worker.health == WorkerHealth::Down {
+        let why = worker.health_reason.unwrap_or("it does not answer");
+        let reason = format!("worker {} is down: {why}", worker.name);
+        return wait(reason, Some(worker.check_at));
+    }
+    let more = session.reason.map(|reason| format!(": {reason}"));
+    let more = more.as_deref().unwrap_or_default();
+    match session.status {
+        SessionStatus::Working => {}
+        status if status.requires_auth() => {
+            let reason = format!(
+                "the sender's session is {status}{more}: link the number with its QR or pairing code"
+            );
+            return wait(reason, None);
+        }
+        status => {
+            let reason = format!("the sender's session is {status}{more}");
+            return wait(reason, session.due_at);
+        }
+    }
+    let (until, why) = worker.rest?;
+    wait(
+        format!("worker {} refuses: {why}", worker.name),
+        Some(until),
+    )
+}
+
+/// What the sender's number and the processes are waiting for.
+fn sending(facts: &Facts<'_>) -> Option<Waiting> {
+    if let Some((until, why)) = facts.sender_rest {
+        return wait(format!("the number rests: {why}"), Some(until));
+    }
+    if !facts.replicas_alive {
+        return wait("no sender replica is running", None);
+    }
+    if facts.status == CampaignStatus::Pending && !facts.broker_up {
+        return wait(
+            "RabbitMQ cannot be reached; the campaign's job follows when it can",
+            None,
+        );
+    }
+    let earlier = facts.earlier?;
+    wait(
+        format!("campaign {earlier} of the same sender is first"),
+        facts.paced_until,
+    )
+}
+
+/// What the delays are waiting for.
+fn pace(facts: &Facts<'_>, now: OffsetDateTime) -> Option<Waiting> {
+    if facts.in_flight {
+        return None;
+    }
+    if let Some(at) = facts.retry_at.filter(|at| *at > now) {
+        return wait("its last messages are tried again", Some(at));
+    }
+    if let Some(at) = facts.paced_until.filter(|at| *at > now) {
+        return wait("the sender keeps its delays between messages", Some(at));
+    }
+    match facts.status {
+        CampaignStatus::Pending => wait("it is about to begin", Some(now)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::Duration;
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+    const LATER: OffsetDateTime = NOW.saturating_add(Duration::minutes(1));
+
+    fn worker() -> WorkerFacts<'static> {
+        WorkerFacts {
+            name: "w1",
+            health: WorkerHealth::Up,
+            health_reason: None,
+            check_at: LATER,
+            rest: None,
+        }
+    }
+
+    fn session() -> SessionFacts<'static> {
+        SessionFacts {
+            status: SessionStatus::Working,
+            wanted: SessionWanted::Running,
+            reason: None,
+            due_at: Some(LATER),
+            queue_place: 0,
+            worker: Some(worker()),
+        }
+    }
+
+    /// A campaign that waits for nothing.
+    fn facts() -> Facts<'static> {
+        Facts {
+            status: CampaignStatus::InProgress,
+            cancel_reason: None,
+            session: Some(session()),
+            sender_rest: None,
+            earlier: None,
+            retry_at: None,
+            paced_until: None,
+            in_flight: false,
+            replicas_alive: true,
+            broker_up: true,
+        }
+    }
+
+    fn check(
+        change: impl FnOnce(&mut Facts<'static>),
+        wanted: Option<(&str, Option<OffsetDateTime>)>,
+    ) {
+        let mut facts = facts();
+        change(&mut facts);
+        let got = waiting(&facts, NOW);
+        let got = got.as_ref().map(|w| (w.reason.as_str(), w.next_attempt_at));
+        assert_eq!(got, wanted);
+    }
+
+    #[test]
+    fn nothing_to_wait_for() {
+        check(|_| {}, None);
+        check(|f| f.status = CampaignStatus::Completed, None);
+        check(|f| (f.in_flight, f.paced_until) = (true, Some(LATER)), None);
+        check(|f| f.status = CampaignStatus::Cancelled, None);
+    }
+
+    #[test]
+    fn each_cause_has_its_words() {
+        let link =
+            "the sender's session is SCAN_QR_CODE: link the number with its QR or pairing code";
+        check(
+            |f| f.session = None,
+            Some((
+                "the sender has no session: create it and link the number",
+                None,
+            )),
+        );
+        check(
+            |f| {
+                let session = f.session.as_mut().unwrap();
+                (session.worker, session.queue_place) = (None, 3);
+            },
+            Some((
+                "the sender's session is QUEUED at place 3: no worker has room for it",
+                None,
+            )),
+        );
+        check(
+            |f| f.session.as_mut().unwrap().wanted = SessionWanted::Stopped,
+            Some(("the sender's session was stopped: start it", None)),
+        );
+        check(
+            |f| f.session.as_mut().unwrap().status = SessionStatus::ScanQrCode,
+            Some((link, None)),
+        );
+        check(
+            |f| {
+                let session = f.session.as_mut().unwrap();
+                (session.status, session.reason) = (
+                    SessionStatus::Stopped,
+                    Some("waits for a live slot on worker w1"),
+                );
+            },
+            Some((
+                "the sender's session is STOPPED: waits for a live slot on worker w1",
+                Some(LATER),
+            )),
+        );
+        check(
+            |f| f.session.as_mut().unwrap().worker.as_mut().unwrap().health = WorkerHealth::Down,
+            Some(("worker w1 is down: it does not answer", Some(LATER))),
+        );
+        check(
+            |f| f.session.as_mut().unwrap().worker.as_mut().unwrap().rest = Some((LATER, "401")),
+            Some(("worker w1 refuses: 401", Some(LATER))),
+        );
+        check(
+            |f| f.sender_rest = Some((LATER, "463")),
+            Some(("the number rests: 463", Some(LATER))),
+        );
+        check(
+            |f| f.replicas_alive = false,
+            Some(("no sender replica is running", None)),
+        );
+        check(
+            |f| (f.status, f.broker_up) = (CampaignStatus::Pending, false),
+            Some((
+                "RabbitMQ cannot be reached; the campaign's job follows when it can",
+                None,
+            )),
+        );
+        check(
+            |f| f.retry_at = Some(LATER),
+            Some(("its last messages are tried again", Some(LATER))),
+        );
+        check(
+            |f| f.paced_until = Some(LATER),
+            Some(("the sender keeps its delays between messages", Some(LATER))),
+        );
+        check(
+            |f| f.status = CampaignStatus::Pending,
+            Some(("it is about to begin", Some(NOW))),
+        );
+        check(
+            |f| {
+                (f.status, f.cancel_reason) =
+                    (CampaignStatus::Cancelled, Some("the session was removed"))
+            },
+            Some(("the session was removed", None)),
+        );
+    }
+
+    #[test]
+    fn the_outer_cause_goes_first() {
+        let down = Some(("worker w1 is down: it does not answer", Some(LATER)));
+        check(
+            |f| {
+                f.session.as_mut().unwrap().worker.as_mut().unwrap().health = WorkerHealth::Down;
+                (f.replicas_alive, f.broker_up, f.paced_until) = (false, false, Some(LATER));
+            },
+            down,
+        );
+    }
+}

@@ -142,7 +142,7 @@ pub async fn queue_place(db: &impl GenericClient, phone: &PhoneNumber) -> Result
 const CREATE: &str = "
     INSERT INTO sessions (phone) VALUES ($1)
     ON CONFLICT (phone) DO UPDATE SET wanted = 'RUNNING', due_at = now(), attempts = 0,
-        logout = false, reason = NULL, queued_at = now(), created_at = now()
+        restarts = 0, logout = false, reason = NULL, queued_at = now(), created_at = now()
     WHERE sessions.wanted = 'GONE'
     RETURNING phone";
 
@@ -158,7 +158,7 @@ pub async fn create(client: &mut Object, phone: &PhoneNumber) -> Result<bool, St
 }
 
 const WANT: &str = "
-    UPDATE sessions SET wanted = $2, attempts = 0,
+    UPDATE sessions SET wanted = $2, attempts = 0, restarts = 0,
         due_at = CASE WHEN worker_id IS NOT NULL THEN now() END
     WHERE phone = $1 AND wanted <> 'GONE'";
 
@@ -179,7 +179,7 @@ pub async fn want(
 }
 
 const LOGOUT: &str = "
-    UPDATE sessions SET logout = worker_id IS NOT NULL, attempts = 0,
+    UPDATE sessions SET logout = worker_id IS NOT NULL, attempts = 0, restarts = 0,
         due_at = CASE WHEN worker_id IS NOT NULL THEN now() END
     WHERE phone = $1 AND wanted <> 'GONE'";
 
@@ -187,23 +187,6 @@ const LOGOUT: &str = "
 pub async fn logout(db: &impl GenericClient, phone: &PhoneNumber) -> Result<bool, StoreError> {
     let statement = db.prepare_cached(LOGOUT).await?;
     Ok(db.execute(&statement, &[&phone.digits()]).await? > 0)
-}
-
-const HINT: &str = "
-    UPDATE sessions SET due_at = now()
-    WHERE phone = $1 AND generation = $2 AND worker_id IS NOT NULL
-        AND (due_at IS NULL OR due_at > now())";
-
-/// Says that a placed session should be looked at, because something may have happened to it.
-pub async fn look(
-    db: &impl GenericClient,
-    phone: &PhoneNumber,
-    generation: i32,
-) -> Result<(), StoreError> {
-    let statement = db.prepare_cached(HINT).await?;
-    db.execute(&statement, &[&phone.digits(), &generation])
-        .await?;
-    Ok(())
 }
 
 const LEAVE: &str = "
