@@ -32,6 +32,6 @@ apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=120 "$@"
 for unit in $(enabled); do
     case "$before" in
     *" $unit "*) ;;
-    *) deb-systemd-helper disable "$unit" ;;
+    *) systemctl disable "$unit" || true ;;
     esac
 done
