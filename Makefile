@@ -17,6 +17,6 @@ test:
 	cargo build --workspace --bins
 	target/debug/wahacast servers --dir .local/test -- cargo test --workspace
 
-# Called by root from a home folder that nobody else may enter, the data lies elsewhere: follow the links.
+# The servers' data may lie elsewhere (called by root in a folder that is closed to others).
 clean-local:
 	rm -rf $(shell readlink -f .local/servers .local/*/servers) .local

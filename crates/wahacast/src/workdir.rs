@@ -32,7 +32,7 @@ impl WorkDir {
         match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Self { path, _lock: lock }),
             Err((_, nix::errno::Errno::EWOULDBLOCK)) => bail!(
-                "another wahacast is already running from {}; stop it first or choose another --dir",
+                "another wahacast is already running from {}; stop it or choose another --dir",
                 path.display()
             ),
             Err((_, cause)) => Err(cause).context("cannot lock the directory"),

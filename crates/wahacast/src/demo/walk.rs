@@ -283,10 +283,8 @@ impl Walk {
         let mut campaigns = Vec::new();
         for sender in senders {
             let recipients = recipients(sender);
-            let numbered: Vec<Value> = (1..)
-                .zip(&recipients)
-                .map(|(n, number)| json!({"number": number, "variables": {"name": format!("friend {n}")}}))
-                .collect();
+            let personal = |(n, number): (u32, &String)| json!({"number": number, "variables": {"name": format!("friend {n}")}});
+            let numbered: Vec<Value> = (1..).zip(&recipients).map(personal).collect();
             let body = json!({
                 "sender_number": sender,
                 "recipients": numbered,

@@ -85,9 +85,7 @@ fn system_user(users: &[&str]) -> anyhow::Result<Account> {
             });
         }
     }
-    bail!(
-        "root may not run the servers and there is no user to run them as; call wahacast as an ordinary user"
-    )
+    bail!("root may not run the servers and no other user was found; call wahacast as one")
 }
 
 /// `dir/servers`, or what it links to.

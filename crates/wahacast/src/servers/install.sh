@@ -8,7 +8,7 @@ exec 9>/run/lock/wahacast-install.lock
 flock 9
 
 # Debian asks this file whether a freshly installed service may start (101: it may not).
-# One that exists already belongs to the machine and stays; one of ours that a kill left is replaced.
+# One that exists belongs to the machine and stays; one of ours that a kill left is replaced.
 guard=/usr/sbin/policy-rc.d
 mark='# made by wahacast for one installation'
 if [ ! -e "$guard" ] || grep -qxF "$mark" "$guard"; then
