@@ -74,7 +74,7 @@ async fn present(system: &System, plan: &Plan) -> anyhow::Result<String> {
     Ok(summary::text(&report))
 }
 
-/// One session per worker as the guide wants it; short turns, so that switches can be seen.
+/// One session per worker as the guide wants it; exact gaps, and short turns to show switches.
 fn settings() -> Settings {
     let mut settings = Settings::default();
     for name in [
@@ -87,6 +87,7 @@ fn settings() -> Settings {
     }
     settings.set("MAX_SESSIONS_PER_WORKER", "1");
     settings.set("MAX_LIVE_SESSIONS", "1");
+    settings.set("MESSAGE_DELAY_JITTER", "0");
     settings.set("SENDER_TURN_MESSAGES", "5");
     settings.set("WAHA_SIM_ARGS", SIMULATOR);
     settings

@@ -283,7 +283,6 @@ impl Walk {
         let mut campaigns = Vec::new();
         for sender in senders {
             let recipients = recipients(sender);
-            let personal = |(n, number): (u32, &String)| json!({"number": number, "variables": {"name": format!("friend {n}")}});
             let numbered: Vec<Value> = (1..).zip(&recipients).map(personal).collect();
             let body = json!({
                 "sender_number": sender,
@@ -398,6 +397,11 @@ impl Walk {
             .count();
         Ok((read, status))
     }
+}
+
+/// A recipient with a name of its own, as `POST /api/send` takes it.
+fn personal((n, number): (u32, &String)) -> Value {
+    json!({"number": number, "variables": {"name": format!("friend {n}")}})
 }
 
 /// Numbers that belong to nobody, other ones for each sender.
