@@ -1,0 +1,254 @@
+//! Claims and conclusions: what they move, count and refuse.
+
+use std::time::Duration;
+
+use models::campaign::CampaignStatus;
+use models::ids::{CampaignId, ReplicaId};
+use models::message::MessageKey;
+use models::phone::PhoneNumber;
+use store::lanes::Tenure;
+use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Written};
+use testkit::TestDatabase;
+
+use crate::fixture::{campaign, kill, phone, replica, session, take, worker};
+
+struct Scene {
+    db: TestDatabase,
+    replica: ReplicaId,
+    tenure: Tenure,
+    campaign: CampaignId,
+}
+
+async fn scene(recipients: i32) -> Scene {
+    let db = testkit::database().await;
+    let worker = worker(&db).await;
+    session(&db, worker, &phone(1)).await;
+    let campaign = campaign(&db, &phone(1), recipients).await;
+    let replica = replica(&db).await;
+    let tenure = take(&db, replica, &phone(1)).await;
+    Scene {
+        db,
+        replica,
+        tenure,
+        campaign,
+    }
+}
+
+impl Scene {
+    fn claim(&self, ordinal: i32) -> Claim {
+        let key = MessageKey {
+            campaign: self.campaign,
+            ordinal,
+        };
+        Claim {
+            tenure: self.tenure,
+            phone: phone(1),
+            generation: 1,
+            key,
+        }
+    }
+
+    fn conclusion(&self, ordinal: i32, outcome: Outcome) -> Conclusion {
+        let key = MessageKey {
+            campaign: self.campaign,
+            ordinal,
+        };
+        Conclusion {
+            tenure: self.tenure,
+            phone: phone(1),
+            key,
+            outcome,
+        }
+    }
+
+    async fn write(&self, conclusions: &[Conclusion], claims: &[Claim]) -> Written {
+        let mut client = self.db.store.client().await.unwrap();
+        ledger::write(&mut client, self.replica, conclusions, claims)
+            .await
+            .unwrap()
+    }
+
+    async fn send(&self, ordinal: i32, outcome: Outcome) -> Option<CampaignStatus> {
+        let claimed = self.write(&[], &[self.claim(ordinal)]).await.claimed;
+        assert!(
+            claimed[0].is_some(),
+            "message {ordinal} could not be claimed"
+        );
+        let written = self.write(&[self.conclusion(ordinal, outcome)], &[]).await;
+        written.concluded[0].map(|concluded| concluded.campaign)
+    }
+
+    /// The campaign's status, its counters, and what its rows say, by status.
+    async fn counts(&self) -> (String, Vec<i32>, Vec<i64>) {
+        let client = self.db.store.client().await.unwrap();
+        let sql = "SELECT status, sending, sent, failed, cancelled, unknown FROM campaigns
+            WHERE id = $1";
+        let row = client
+            .query_one(sql, &[&self.campaign.uuid()])
+            .await
+            .unwrap();
+        let counters = (1..=5).map(|column| row.get(column)).collect();
+        let sql = "SELECT count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
+            count(*) FILTER (WHERE status = 5), count(*) FILTER (WHERE status = 6),
+            count(*) FILTER (WHERE status = 8) FROM messages WHERE campaign_id = $1";
+        let rows = client
+            .query_one(sql, &[&self.campaign.uuid()])
+            .await
+            .unwrap();
+        (
+            row.get(0),
+            counters,
+            (0..5).map(|column| rows.get(column)).collect(),
+        )
+    }
+}
+
+fn sent() -> Outcome {
+    Outcome::Sent {
+        message_id: Some("3EB0".to_owned()),
+    }
+}
+
+fn cause(code: &str) -> Cause {
+    Cause {
+        code: code.to_owned(),
+        detail: "because".to_owned(),
+    }
+}
+
+fn again(number_rests: bool) -> Outcome {
+    Outcome::Again {
+        cause: cause("later"),
+        retry_in: Duration::from_secs(9),
+        number_rests,
+    }
+}
+
+#[tokio::test]
+async fn a_campaign_is_counted_in_the_statement_that_moves_its_messages() {
+    let scene = scene(3).await;
+    let claimed = scene.write(&[], &[scene.claim(0)]).await.claimed;
+    let claimed = claimed[0].as_ref().unwrap();
+    let recipient: PhoneNumber = "49000000000".parse().unwrap();
+    assert_eq!((&claimed.recipient, claimed.attempt), (&recipient, 1));
+    let (status, counters, rows) = scene.counts().await;
+    assert_eq!(
+        (status.as_str(), counters, rows),
+        ("IN_PROGRESS", vec![1, 0, 0, 0, 0], vec![1, 0, 0, 0, 0])
+    );
+
+    // The conclusion and the sender's next claim travel in one group.
+    let written = scene
+        .write(&[scene.conclusion(0, sent())], &[scene.claim(1)])
+        .await;
+    assert!(written.concluded[0].is_some() && written.claimed[0].is_some());
+    let unknown = Outcome::Unknown(cause("owner_died"));
+    scene.write(&[scene.conclusion(1, unknown)], &[]).await;
+    let status = scene
+        .send(2, Outcome::Failed(cause("not_on_whatsapp")))
+        .await;
+    assert_eq!(status, Some(CampaignStatus::CompletedWithErrors));
+    let (_, counters, rows) = scene.counts().await;
+    assert_eq!((counters, rows), (vec![0, 1, 1, 0, 1], vec![0, 1, 1, 0, 1]));
+}
+
+#[tokio::test]
+async fn a_sender_has_one_message_in_flight() {
+    let scene = scene(3).await;
+    assert!(scene.write(&[], &[scene.claim(0)]).await.claimed[0].is_some());
+    assert!(scene.write(&[], &[scene.claim(1)]).await.claimed[0].is_none());
+    assert!(
+        scene.write(&[], &[scene.claim(0)]).await.claimed[0].is_none(),
+        "nor the same twice"
+    );
+}
+
+#[tokio::test]
+async fn a_former_owner_writes_nothing() {
+    let scene = scene(2).await;
+    assert!(scene.write(&[], &[scene.claim(0)]).await.claimed[0].is_some());
+    kill(&scene.db, scene.replica).await;
+    let heir = replica(&scene.db).await;
+    take(&scene.db, heir, &phone(1)).await;
+    let written = scene
+        .write(&[scene.conclusion(0, sent())], &[scene.claim(1)])
+        .await;
+    assert!(written.concluded[0].is_none() && written.claimed[0].is_none());
+    let (_, counters, _) = scene.counts().await;
+    assert_eq!(
+        counters,
+        vec![1, 0, 0, 0, 0],
+        "what it had claimed waits to be settled"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_moved_on_and_a_cancelled_campaign_refuse_claims() {
+    let scene = scene(2).await;
+    let stale = Claim {
+        generation: 0,
+        ..scene.claim(0)
+    };
+    assert!(scene.write(&[], &[stale]).await.claimed[0].is_none());
+    let client = scene.db.store.client().await.unwrap();
+    let sql = "UPDATE campaigns SET status = 'CANCELLED' WHERE id = $1";
+    client
+        .execute(sql, &[&scene.campaign.uuid()])
+        .await
+        .unwrap();
+    assert!(scene.write(&[], &[scene.claim(0)]).await.claimed[0].is_none());
+}
+
+#[tokio::test]
+async fn what_was_not_sent_waits_and_costs_no_attempt() {
+    let scene = scene(1).await;
+    assert_eq!(
+        scene.send(0, again(true)).await,
+        Some(CampaignStatus::InProgress)
+    );
+    let client = scene.db.store.client().await.unwrap();
+    let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1))
+        .await
+        .unwrap();
+    let speaker = speaker.unwrap();
+    assert!(
+        speaker
+            .resting_for
+            .is_some_and(|rest| rest > Duration::from_secs(5))
+    );
+    let (ordinal, due_in) = speaker.campaign.unwrap().retry.unwrap();
+    assert!(ordinal == 0 && due_in > Duration::from_secs(5));
+    let claimed = scene.write(&[], &[scene.claim(0)]).await.claimed;
+    assert_eq!(claimed[0].as_ref().map(|claimed| claimed.attempt), Some(1));
+    let written = scene.write(&[scene.conclusion(0, sent())], &[]).await;
+    assert_eq!(
+        written.concluded[0].map(|c| c.campaign),
+        Some(CampaignStatus::Completed)
+    );
+    let left: i64 = client
+        .query_one("SELECT count(*) FROM retries", &[])
+        .await
+        .unwrap()
+        .get(0);
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_message_under_way_when_its_campaign_is_cancelled_ends_truthfully() {
+    for (outcome, wanted) in [(sent(), [0, 1, 0, 0, 0]), (again(false), [0, 0, 0, 1, 0])] {
+        let scene = scene(1).await;
+        scene.write(&[], &[scene.claim(0)]).await;
+        let client = scene.db.store.client().await.unwrap();
+        let sql = "UPDATE campaigns SET status = 'CANCELLED', completed_at = now() WHERE id = $1";
+        client
+            .execute(sql, &[&scene.campaign.uuid()])
+            .await
+            .unwrap();
+        scene.write(&[scene.conclusion(0, outcome)], &[]).await;
+        let (status, counters, _) = scene.counts().await;
+        assert_eq!(
+            (status.as_str(), counters.as_slice()),
+            ("CANCELLED", wanted.as_slice())
+        );
+    }
+}
