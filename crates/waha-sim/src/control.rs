@@ -11,6 +11,7 @@ use crate::lifecycle;
 use crate::limits;
 use crate::pairing::digits_of;
 use crate::route::Req;
+use crate::server;
 use crate::session::{self, Session, happen};
 use crate::sim::{Cx, Sim};
 use crate::status::{Event, Login, Status};
@@ -176,6 +177,16 @@ fn add_fault(cx: &Cx, body: &Value) -> Answer {
     let mut state = cx.lock();
     let id = state.next_fault;
     state.next_fault += 1;
+    if let (Kind::Reachout | Kind::Capped, Some(millis)) = (request.kind, request.millis) {
+        cx.later(Duration::from_millis(millis), move |cx| {
+            let mut state = cx.lock();
+            let before = state.faults.len();
+            state.faults.retain(|fault| fault.id != id);
+            if state.faults.len() < before {
+                limits::lift(cx, &mut state);
+            }
+        });
+    }
     state.faults.push(Fault {
         id,
         request,
@@ -239,13 +250,21 @@ pub(crate) fn restart(cx: &Cx, down_millis: Option<u64>) {
     }
     drop(state);
     let down = down_millis.map_or_else(|| cx.wait(DOWN_MILLIS), Duration::from_millis);
-    cx.later(down, move |cx| boot_up(cx, boot));
+    let cx = cx.clone();
+    cx.sim.runtime.clone().spawn(async move {
+        server::close(cx.worker()).await;
+        tokio::time::sleep(down).await;
+        if !cx.sim.is_stopped() && boot_up(&cx, boot) {
+            server::reopen(&cx).await;
+        }
+    });
 }
 
-fn boot_up(cx: &Cx, boot: u64) {
+/// Brings the worker back, unless a later restart does that.
+fn boot_up(cx: &Cx, boot: u64) -> bool {
     let mut state = cx.lock();
     if state.boot != boot {
-        return;
+        return false;
     }
     state.down = false;
     state.started_at = cx.sim.clock.millis();
@@ -254,7 +273,7 @@ fn boot_up(cx: &Cx, boot: u64) {
             .sessions
             .entry("default".to_owned())
             .or_insert_with(|| Session::new("default"));
-        return;
+        return true;
     }
     drop(state);
     // About a second after boot come the sessions that this worker id ran last.
@@ -272,4 +291,5 @@ fn boot_up(cx: &Cx, boot: u64) {
             lifecycle::start_now(cx, &name);
         }
     });
+    true
 }

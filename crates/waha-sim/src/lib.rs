@@ -26,13 +26,10 @@ mod status;
 mod store;
 mod wait;
 
-use std::collections::HashMap;
-use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use actix_web::dev::ServerHandle;
-use actix_web::{App, HttpServer, web};
 
 pub use crate::options::{GlobalHook, Options, Retries, RetryPolicy};
 pub use crate::profile::{Engine, Tier, Version};
@@ -117,6 +114,9 @@ impl Running {
     /// Closes all connections at once; timers and webhooks end with their next step.
     pub async fn stop(self) {
         self.sim.stopped.store(true, Ordering::Relaxed);
+        for worker in &self.sim.workers {
+            server::close(worker).await;
+        }
         self.handle.stop(false).await;
     }
 }
@@ -130,54 +130,30 @@ pub async fn start(options: Options) -> Result<Running, StartError> {
     if options.engines.is_empty() || options.versions.is_empty() {
         return Err(StartError::Nothing);
     }
-    let (listener, port) = listen(options.port)?;
+    let (listener, port) = server::listen(options.port)?;
     let own_count = if options.own_ports {
         options.workers.max(1)
     } else {
         0
     };
-    let mut own_ports = Vec::with_capacity(own_count);
-    let mut listeners = vec![listener];
-    for _ in 0..own_count {
-        let (listener, port) = listen(0)?;
-        listeners.push(listener);
-        own_ports.push(port);
-    }
-    let ports: HashMap<u16, usize> = own_ports.iter().copied().zip(1..).collect();
+    let own: Vec<_> = (0..own_count)
+        .map(|_| server::listen(0))
+        .collect::<Result<_, _>>()?;
+    let own_ports: Vec<u16> = own.iter().map(|(_, port)| *port).collect();
     let client = reqwest::Client::builder()
         .pool_max_idle_per_host(256)
         .build();
     let client = client.map_err(StartError::Client)?;
     let threads = options.http_threads.max(1);
-    let sim = Arc::new(sim::Sim::new(options, ports, client));
-    let data = web::Data::from(Arc::clone(&sim));
-    let mut server = HttpServer::new(move || {
-        App::new()
-            .app_data(data.clone())
-            .default_service(web::to(server::serve))
-    })
-    .workers(threads)
-    .backlog(4_096)
-    .max_connections(100_000)
-    .disable_signals();
-    for listener in listeners {
-        let cause = |cause| StartError::Listen { port, cause };
-        server = server.listen(listener).map_err(cause)?;
+    let sim = Arc::new(sim::Sim::new(options, &own_ports, client));
+    let handle = server::open(&sim, listener, threads)?;
+    for (worker, (listener, _)) in sim.workers.iter().zip(own) {
+        *worker.server.lock().await = Some(server::open(&sim, listener, 1)?);
     }
-    let server = server.run();
-    let handle = server.handle();
-    tokio::spawn(server);
     Ok(Running {
         sim,
         handle,
         port,
         own_ports,
     })
-}
-
-fn listen(port: u16) -> Result<(TcpListener, u16), StartError> {
-    let cause = |cause| StartError::Listen { port, cause };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(cause)?;
-    let bound = listener.local_addr().map_err(cause)?.port();
-    Ok((listener, bound))
 }

@@ -1,23 +1,88 @@
 //! HTTP: from a raw request to the worker or control call that it is for.
 
 use std::collections::HashMap;
+use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
 
+use actix_web::dev::ServerHandle;
 use actix_web::http::header::{ACCEPT, CONTENT_TYPE};
 use actix_web::web::{Data, Payload, Query};
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tracing::error;
 
+use crate::StartError;
 use crate::answer::{Answer, Failure};
 use crate::control;
 use crate::route::{self, Req};
-use crate::sim::{Cx, Sim, Stamp};
+use crate::sim::{Cx, Sim, Stamp, Worker};
 
 /// Bytes of a JSON body that WAHA takes.
 const BODY_MAX: usize = 50 << 20;
 /// Bytes of a too large body that are read and dropped, so that its sender hears the answer.
 const DRAIN_MAX: usize = 4 * BODY_MAX;
+
+/// Seconds that an idle connection is kept. Node, which WAHA runs on, closes it after 5: a client
+/// must not reuse one that is older.
+const KEEP_ALIVE_SECONDS: u64 = 75;
+
+/// Listens on 127.0.0.1 and tells the port.
+pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), StartError> {
+    let cause = |cause| StartError::Listen { port, cause };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(cause)?;
+    let bound = listener.local_addr().map_err(cause)?.port();
+    Ok((listener, bound))
+}
+
+/// Serves HTTP on a listener until its handle is stopped.
+pub(crate) fn open(
+    sim: &Arc<Sim>,
+    listener: TcpListener,
+    threads: usize,
+) -> Result<ServerHandle, StartError> {
+    let data = Data::from(Arc::clone(sim));
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(data.clone())
+            .default_service(web::to(serve))
+    });
+    let server = server
+        .workers(threads)
+        .backlog(4_096)
+        .max_connections(100_000)
+        .keep_alive(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        .disable_signals()
+        .listen(listener)
+        .map_err(|cause| StartError::Listen { port: 0, cause })?
+        .run();
+    let handle = server.handle();
+    sim.runtime.spawn(server);
+    Ok(handle)
+}
+
+/// Closes a worker's own port, so that connections are refused. Nothing where it has none.
+pub(crate) async fn close(worker: &Worker) {
+    if let Some(handle) = worker.server.lock().await.take() {
+        handle.stop(false).await;
+    }
+}
+
+/// Opens a worker's own port again.
+pub(crate) async fn reopen(cx: &Cx) {
+    let Some(port) = cx.worker().own_port else {
+        return;
+    };
+    let mut server = cx.worker().server.lock().await;
+    if server.is_some() || cx.sim.is_stopped() {
+        return;
+    }
+    match listen(port).and_then(|(listener, _)| open(&cx.sim, listener, 1)) {
+        Ok(handle) => *server = Some(handle),
+        Err(error) => error!(port, "worker's own port stays closed: {error}"),
+    }
+}
 
 /// Where a request goes.
 enum Target {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use actix_web::dev::ServerHandle;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -66,7 +67,7 @@ pub(crate) struct Sim {
 }
 
 impl Sim {
-    pub(crate) fn new(options: Options, ports: HashMap<u16, usize>, http: reqwest::Client) -> Self {
+    pub(crate) fn new(options: Options, own_ports: &[u16], http: reqwest::Client) -> Self {
         let clock = Clock {
             started: Instant::now(),
         };
@@ -78,7 +79,11 @@ impl Sim {
                 engine: options.engines[pick(options.engines.len(), number)],
                 tier: options.tier,
             };
-            Worker::new(number, profile, &options, boot_millis)
+            let own_port = own_ports.get(number - 1).copied();
+            Worker {
+                own_port,
+                ..Worker::new(number, profile, &options, boot_millis)
+            }
         });
         let global_hook = options
             .global_hook
@@ -91,7 +96,7 @@ impl Sim {
             http,
             posts: Semaphore::new(POSTS_IN_FLIGHT),
             global_hook,
-            ports,
+            ports: own_ports.iter().copied().zip(1..).collect(),
             runtime: Handle::current(),
             stopped: AtomicBool::new(false),
             options,
@@ -108,6 +113,10 @@ pub(crate) struct Worker {
     pub(crate) number: usize,
     pub(crate) api_key: String,
     pub(crate) profile: Profile,
+    /// The worker's own port, where workers have one.
+    pub(crate) own_port: Option<u16>,
+    /// What listens on the own port; none while the worker is down.
+    pub(crate) server: tokio::sync::Mutex<Option<ServerHandle>>,
     state: Mutex<WorkerState>,
 }
 
@@ -158,6 +167,8 @@ impl Worker {
             number,
             api_key,
             profile,
+            own_port: None,
+            server: tokio::sync::Mutex::default(),
             state: Mutex::new(state),
         }
     }

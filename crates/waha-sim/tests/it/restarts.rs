@@ -77,6 +77,28 @@ async fn old_core_forgets_its_configuration() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_its_own_port_refuses_connections_while_it_is_down() {
+    let fleet = Fleet::start(Options {
+        workers: 2,
+        own_ports: true,
+        ..options(Engine::Gows)
+    })
+    .await;
+    fleet.link(1, "a", json!({})).await;
+    fleet
+        .fault(1, json!({"kind": "restart", "millis": 200}))
+        .await;
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let fresh = || reqwest::Client::new().get(format!("{}/ping", fleet.running.worker_url(1)));
+    while !fresh().send().await.is_err_and(|error| error.is_connect()) {
+        assert!(std::time::Instant::now() < end, "the port never closed");
+    }
+    assert_eq!(fleet.call(2, "GET /ping", Value::Null).await.0, 200);
+    until_up(&fleet).await;
+    fleet.until_status(1, "a", "WORKING").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_send_in_flight_gets_no_answer() {
     let fleet = Fleet::of(Engine::Noweb).await;
     fleet.link(1, "a", json!({})).await;

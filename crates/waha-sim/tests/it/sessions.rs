@@ -8,7 +8,7 @@ use waha_sim::{Engine, Options};
 use crate::fleet::{Fleet, options, text};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sessions_are_created_listed_changed_and_deleted() {
+async fn sessions_are_created_and_listed() {
     let fleet = Fleet::of(Engine::Noweb).await;
     let (status, session) = fleet
         .call(1, "POST /api/sessions", json!({"name": "a"}))
@@ -46,7 +46,14 @@ async fn sessions_are_created_listed_changed_and_deleted() {
             .0,
         400
     );
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_changed_started_stopped_and_deleted() {
+    let fleet = Fleet::of(Engine::Noweb).await;
+    fleet
+        .call(1, "POST /api/sessions", json!({"name": "b", "start": true}))
+        .await;
     let config = json!({"config": {"metadata": {"tenant": "8"}}});
     let (status, changed) = fleet.call(1, "PUT /api/sessions/b", config.clone()).await;
     assert_eq!((status, &changed["config"]), (200, &config["config"]));
