@@ -90,6 +90,7 @@ impl Publisher {
         let connection = self.broker.connection()?;
         let made = timeout(CONFIRM_TIMEOUT, async {
             let channel = connection.create_channel().await?;
+            topology::declare(&channel).await?;
             channel
                 .confirm_select(ConfirmSelectOptions::default())
                 .await?;

@@ -75,8 +75,7 @@ pub struct Process<S> {
 }
 
 impl<S> Process<S> {
-    /// Serves the three probe routes on `PROBES_LISTEN` and returns the address. They stay up
-    /// while the process drains, because the supervisor's own shutdown is not theirs.
+    /// Serves the three probe routes on `PROBES_LISTEN` until shutdown, and returns the address.
     ///
     /// # Errors
     /// When the address cannot be had.

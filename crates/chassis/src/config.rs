@@ -5,6 +5,7 @@
 //! `.env` files is the command line's business; this sees only the environment.
 
 mod macros;
+mod table;
 mod value;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::fmt;
 
 use config::{Config, Environment};
 
+pub use table::{env_example, markdown};
 pub use value::{SettingValue, Within};
 
 /// Exit status for settings that cannot be used (`EX_USAGE`).
@@ -36,6 +38,10 @@ impl fmt::Debug for Source {
 impl Source {
     /// The environment of this process. Variables that are not UTF-8 are passed over.
     #[must_use]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that reads the environment"
+    )]
     pub fn from_env() -> Self {
         let pairs = std::env::vars_os()
             .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));

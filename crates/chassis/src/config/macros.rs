@@ -46,7 +46,7 @@ macro_rules! settings {
 
         impl $group {
             /// The table of these settings, in the order of declaration.
-            pub const SETTINGS: &'static [$crate::config::SettingDoc] = &[$(
+            $vis const SETTINGS: &'static [$crate::config::SettingDoc] = &[$(
                 $crate::config::SettingDoc {
                     key: $key,
                     default: $crate::settings!(@default $($default)?),
