@@ -71,8 +71,12 @@ impl Publisher {
                 .collect();
         };
         let broken = AtomicBool::new(false);
-        let results: Vec<_> = stream::iter(jobs)
+        // Made before the stream, or the compiler cannot see that this future may change threads.
+        let calls: Vec<_> = jobs
+            .iter()
             .map(|job| publish(&channel, job, &broken))
+            .collect();
+        let results: Vec<_> = stream::iter(calls)
             .buffered(WINDOW)
             .collect()
             .await;
