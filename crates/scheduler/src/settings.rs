@@ -1,0 +1,38 @@
+//! The scheduler's settings.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use url::Url;
+
+chassis::settings! {
+    /// What a scheduler replica must know.
+    pub struct SchedulerSettings {
+        /// The ledger: `postgres://user:password@host:port/database`.
+        "DATABASE_URL" => database_url: SecretString;
+        /// The broker: `amqp://user:password@host:port/vhost`.
+        "AMQP_URL" => amqp_url: SecretString;
+        /// The gateway as the workers reach it; session news are posted below it.
+        "WEBHOOK_BASE_URL" => webhook_base_url: Url;
+        /// The key that workers sign their webhooks with; the gateway must have the same.
+        "WEBHOOK_HMAC_KEY" => webhook_hmac_key: SecretString, 16..=200_usize;
+        /// Seconds between two checks of a worker that has sessions; an empty one is checked a
+        /// quarter as often. News come by webhook; this finds those that were lost.
+        "WORKER_CHECK_SECONDS" => worker_check_every: Duration = 15, 0.1..=600.0;
+        /// Seconds between two looks for sessions that are due. Each is one short query.
+        "SESSION_LOOK_SECONDS" => session_look_every: Duration = 0.25, 0.05..=10.0;
+        /// Sessions that a replica creates, starts or stops at once. WAHA needs seconds for each,
+        /// and its processor for the first of them.
+        "SESSIONS_IN_FLIGHT_MAX" => sessions_in_flight_max: u32 = 32, 1..=1_000;
+        /// Workers that a replica checks at once.
+        "CHECKS_IN_FLIGHT_MAX" => checks_in_flight_max: u32 = 32, 1..=1_000;
+        /// Seconds between a replica's heartbeats.
+        "HEARTBEAT_SECONDS" => heartbeat_every: Duration = 2, 0.1..=60.0;
+        /// Seconds without a heartbeat after which a replica counts as dead and its lanes are
+        /// taken over. At least three heartbeats, so that one that is late does no harm; must be
+        /// the same for senders and schedulers.
+        "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
+        /// Connections to the ledger; none is held while a worker is asked.
+        "SCHEDULER_DATABASE_CONNECTIONS" => database_connections: usize = 8, 2..=100;
+    }
+}
