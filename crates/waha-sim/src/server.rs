@@ -53,6 +53,9 @@ pub(crate) fn open(
         .backlog(4_096)
         .max_connections(100_000)
         .keep_alive(Duration::from_secs(KEEP_ALIVE_SECONDS))
+        // Node waits a minute for a request's head; the server's own 5 s would close connections
+        // that a client has opened in advance.
+        .client_request_timeout(Duration::from_secs(60))
         .disable_signals()
         .listen(listener)
         .map_err(|cause| StartError::Listen { port: 0, cause })?

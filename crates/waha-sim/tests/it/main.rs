@@ -9,6 +9,7 @@ mod control;
 mod limits;
 mod pairing;
 mod personalities;
+mod process;
 mod requests;
 mod restarts;
 mod sending;
