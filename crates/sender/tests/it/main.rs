@@ -1,0 +1,9 @@
+//! Sender replicas against a real PostgreSQL and RabbitMQ and the simulated fleet.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "tests make their own ids, tasks and waits"
+)]
+
+mod scene;
+mod sending;

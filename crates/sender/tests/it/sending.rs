@@ -1,0 +1,177 @@
+//! What is heard, how often, when, and what the ledger says of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::eventually;
+use waha_sim::Options;
+
+use crate::scene::{BOUND, Heard, Scene, phone};
+
+fn options(workers: usize) -> Options {
+    Options {
+        workers,
+        time_scale: 0.02,
+        send_delay_ms: (0, 20),
+        ..Options::default()
+    }
+}
+
+/// Nobody heard anything twice; returns how many were heard.
+fn check_once(heard: &[Heard]) -> usize {
+    let mut times = HashMap::new();
+    for heard in heard {
+        *times.entry(&heard.chat).or_insert(0) += 1;
+    }
+    let twice: Vec<_> = times.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "heard twice: {twice:?}");
+    times.len()
+}
+
+/// R1 and R2 by the worker's own clock, with no tolerance.
+fn check_gaps(heard: &[Heard], message_delay: Duration, switch_delay: Duration) {
+    let mut by_worker: BTreeMap<u64, Vec<&Heard>> = BTreeMap::new();
+    for heard in heard {
+        by_worker.entry(heard.worker).or_default().push(heard);
+    }
+    for lane in by_worker.values() {
+        for pair in lane
+            .windows(2)
+            .filter(|pair| pair[0].session != pair[1].session)
+        {
+            let gap = pair[1]
+                .arrived
+                .saturating_sub(pair[0].answered.unwrap_or(pair[0].arrived));
+            assert!(gap >= switch_delay, "R2: {gap:?} between {pair:?}");
+        }
+        for (place, later) in lane.iter().enumerate() {
+            let same = lane[..place]
+                .iter()
+                .rev()
+                .find(|h| h.session == later.session);
+            let Some(earlier) = same else { continue };
+            let gap = later
+                .arrived
+                .saturating_sub(earlier.answered.unwrap_or(earlier.arrived));
+            assert!(
+                gap >= message_delay,
+                "R1: {gap:?} between {earlier:?} and {later:?}"
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn campaigns_on_several_lanes_are_heard_once_and_in_pace() {
+    let scene = Scene::new(options(3), 60, 130).await;
+    for number in 0..6 {
+        scene.session(1 + number % 3, &phone(number)).await;
+    }
+    let senders = [scene.sender("one", &[]), scene.sender("two", &[])];
+    for number in 0..6 {
+        scene
+            .campaign(&phone(number), 49_000_000_000 + 1_000 * number as i64, 8)
+            .await;
+    }
+    let statuses = scene.all_ended().await;
+    assert_eq!(statuses, BTreeMap::from([("COMPLETED".to_owned(), 6)]));
+    let heard = scene.heard().await;
+    assert_eq!(check_once(&heard), 48);
+    check_gaps(
+        &heard,
+        Duration::from_millis(60),
+        Duration::from_millis(130),
+    );
+    for sender in senders {
+        sender.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lanes_move_to_a_living_replica_and_keep_their_gaps() {
+    let scene = Scene::new(options(3), 40, 90).await;
+    for number in 0..6 {
+        scene.session(1 + number % 3, &phone(number)).await;
+    }
+    let first = scene.sender("first", &[]);
+    for number in 0..6 {
+        scene
+            .campaign(&phone(number), 49_000_000_000 + 1_000 * number as i64, 12)
+            .await;
+    }
+    eventually("a first part to be heard", BOUND, async || {
+        (scene.heard().await.len() > 12).then_some(())
+    })
+    .await;
+    let second = scene.sender("second", &[]);
+    eventually("lanes to be shared", BOUND, async || {
+        let client = scene.db.store.client().await.unwrap();
+        let sql = "SELECT count(DISTINCT owner) FROM lanes WHERE owner IS NOT NULL";
+        let owners: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+        (owners == 2).then_some(())
+    })
+    .await;
+    first.stop().await;
+    let statuses = scene.all_ended().await;
+    assert_eq!(statuses, BTreeMap::from([("COMPLETED".to_owned(), 6)]));
+    let heard = scene.heard().await;
+    assert_eq!(check_once(&heard), 72);
+    check_gaps(&heard, Duration::from_millis(40), Duration::from_millis(90));
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_answer_is_looked_up_and_never_sent_again() {
+    let scene = Scene::new(options(1), 0, 0).await;
+    scene.session(1, &phone(1)).await;
+    let fault = json!({"kind": "error_500_timed_out", "session": phone(1).digits(), "count": 2});
+    scene.fault(1, fault).await;
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), 49_000_000_000, 6).await;
+    scene.all_ended().await;
+    assert_eq!(check_once(&scene.heard().await), 6);
+    let (sent, unknown) = (scene.messages_with(2).await, scene.messages_with(8).await);
+    assert_eq!(sent + unknown, 6, "each is SENT or UNKNOWN");
+    assert_eq!(
+        unknown, 0,
+        "the engine keeps its chats, so a look-up settles it"
+    );
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_refuses_costs_nobody_anything() {
+    let scene = Scene::new(options(1), 0, 0).await;
+    scene.session(1, &phone(1)).await;
+    scene.fault(1, json!({"kind": "refuse", "count": 2})).await;
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), 49_000_000_000, 5).await;
+    let statuses = scene.all_ended().await;
+    check_once(&scene.heard().await);
+    // A dropped connection is not a proof that nothing was heard, a refused one is.
+    let (sent, unknown) = (scene.messages_with(2).await, scene.messages_with(8).await);
+    assert_eq!(sent + unknown, 5, "{statuses:?}");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_takes_hold_within_the_next_look() {
+    let scene = Scene::new(options(1), 100, 0).await;
+    scene.session(1, &phone(1)).await;
+    let sender = scene.sender("one", &[]);
+    let campaign = scene.campaign(&phone(1), 49_000_000_000, 100).await;
+    eventually("the campaign to begin", BOUND, async || {
+        (scene.heard().await.len() > 1).then_some(())
+    })
+    .await;
+    let client = scene.db.store.client().await.unwrap();
+    let sql = "UPDATE campaigns SET status = 'CANCELLED', completed_at = now() WHERE id = $1";
+    client.execute(sql, &[&campaign.uuid()]).await.unwrap();
+    let at_cancel = scene.heard().await.len();
+    sender.stop().await;
+    assert!(
+        scene.heard().await.len() <= at_cancel + 1,
+        "only what was under way may follow"
+    );
+}
