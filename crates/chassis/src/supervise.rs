@@ -214,13 +214,15 @@ mod tests {
         assert!(supervisor.drain(Duration::from_secs(5)).await.is_empty());
     }
 
+    async fn burst() {
+        panic!("arithmetic");
+    }
+
     #[tokio::test]
     async fn a_panic_is_a_failure() {
         let supervisor = Supervisor::new(Shutdown::new());
-        supervisor.spawn("broken", async {
-            let none: Option<()> = None;
-            none.expect("arithmetic")
-        });
+        supervisor.spawn("broken", burst());
+
         supervisor.shutdown().requested().await;
         assert!(supervisor.has_failed());
     }
