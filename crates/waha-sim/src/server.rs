@@ -100,6 +100,9 @@ enum Target {
 pub(crate) async fn serve(request: HttpRequest, payload: Payload, sim: Data<Sim>) -> HttpResponse {
     let arrived = sim.clock.stamp();
     let sim = sim.into_inner();
+    if sim.is_stopped() {
+        return Answer::Drop.into_response();
+    }
     let port = request.app_config().local_addr().port();
     let (target, path) = target(&sim, port, request.path());
     if let Target::Worker(cx) = &target

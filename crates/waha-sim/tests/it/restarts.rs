@@ -19,7 +19,7 @@ async fn until_up(fleet: &Fleet) {
 #[tokio::test(flavor = "multi_thread")]
 async fn assigned_sessions_come_back_by_themselves() {
     let fleet = Fleet::start(Options {
-        time_scale: 0.1,
+        time_scale: 0.5,
         ..options(Engine::Noweb)
     })
     .await;
@@ -86,7 +86,7 @@ async fn a_worker_with_its_own_port_refuses_connections_while_it_is_down() {
     .await;
     fleet.link(1, "a", json!({})).await;
     fleet
-        .fault(1, json!({"kind": "restart", "millis": 200}))
+        .fault(1, json!({"kind": "restart", "millis": 500}))
         .await;
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
     let fresh = || reqwest::Client::new().get(format!("{}/ping", fleet.running.worker_url(1)));
