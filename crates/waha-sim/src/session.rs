@@ -154,15 +154,10 @@ impl Session {
     }
 }
 
-/// Eight to fourteen digits made from a number, as WhatsApp's hidden ids look.
+/// Fourteen digits made from a name or number, as WhatsApp's hidden ids look.
 pub(crate) fn lid(id: &str) -> String {
-    let word = Rng::new(
-        0x11D,
-        id.bytes().fold(0, |sum, b| {
-            sum.wrapping_mul(31).wrapping_add(u64::from(b) % 31)
-        }),
-    )
-    .next();
+    let mix = |sum: u64, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte));
+    let word = Rng::new(0x11D, id.bytes().fold(0, mix)).next();
     format!("{}@lid", 10_000_000_000_000 + word % 89_999_999_999_999)
 }
 
@@ -265,4 +260,18 @@ pub(crate) fn drop_link(cx: &Cx, state: &mut WorkerState, name: &str, outage: Du
 fn qr_text(rng: &mut Rng) -> String {
     let mut part = |length| rng.text(BASE64, length);
     format!("2@{},{}=,{}=,{}=", part(60), part(43), part(43), part(43))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hidden_id_has_fourteen_digits_whatever_it_is_made_from() {
+        for id in ["", "1", "123456789012345@c.us", &"z".repeat(54)] {
+            let lid = lid(id);
+            let digits = lid.strip_suffix("@lid").unwrap();
+            assert!(digits.len() == 14 && digits.parse::<u64>().is_ok(), "{lid}");
+        }
+    }
 }
