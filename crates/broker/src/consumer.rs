@@ -9,7 +9,7 @@ use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-    BasicRejectOptions,
+    BasicRejectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection};
@@ -19,8 +19,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{Broker, pause, topology};
 
-/// How soon a channel that died without a word is noticed.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks at a channel that is quiet. A look asks the broker one cheap question.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// So many looks in a row that found work waiting for an idle consumer prove it deaf. One or two
+/// may fall between the arrival of a job and its delivery.
+const DEAF_AFTER: u32 = 3;
 /// A channel that held for this many looks had come up for good.
 const LOOKS_TO_SETTLE: u32 = 5;
 /// How long making or leaving a channel may take.
@@ -135,13 +138,17 @@ impl Subscription {
         let hurry = CancellationToken::new();
         let mut held = FuturesUnordered::new();
         let mut looks: u32 = 0;
+        let mut idle_beside_work: u32 = 0;
         let mut look = interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let lost = loop {
             tokio::select! {
                 () = shutdown.cancelled() => break None,
                 next = self.stream.next() => match next {
-                    Some(Ok(delivery)) => held.push(settle(delivery, handle, &hurry)),
+                    Some(Ok(delivery)) => {
+                        idle_beside_work = 0;
+                        held.push(settle(delivery, handle, &hurry));
+                    }
                     // After an error the stream may stay silent for ever: never ask it again.
                     Some(Err(cause)) => break Some(cause.to_string()),
                     None => break Some("the broker cancelled the consumer".to_owned()),
@@ -152,19 +159,21 @@ impl Subscription {
                     if !self.channel.status().connected() {
                         break Some("the channel closed".to_owned());
                     }
+                    if held.is_empty() {
+                        match self.work_waits().await {
+                            Ok(true) => idle_beside_work += 1,
+                            Ok(false) => idle_beside_work = 0,
+                            Err(cause) => break Some(cause),
+                        }
+                    }
+                    if idle_beside_work >= DEAF_AFTER {
+                        break Some("jobs wait, and none is delivered".to_owned());
+                    }
                 }
             }
         };
         hurry.cancel();
-        if lost.is_none() {
-            let cancel = self
-                .channel
-                .basic_cancel(self.stream.tag(), BasicCancelOptions::default());
-            let _told = timeout(CHANNEL_TIMEOUT, cancel).await;
-        }
-        while held.next().await.is_some() {}
-        // Gives back what was prefetched and not yet taken.
-        let _told = timeout(CHANNEL_TIMEOUT, self.channel.close(200, "done".into())).await;
+        self.leave(lost.is_none(), held).await;
         match lost {
             None => Ended::Shutdown,
             Some(cause) => Ended::Lost {
@@ -172,6 +181,36 @@ impl Subscription {
                 settled: looks > LOOKS_TO_SETTLE,
             },
         }
+    }
+
+    /// Whether the queue has jobs that nobody holds. The broker can lose sight of a consumer, for
+    /// instance when its queue is deleted and made anew at once, and says nothing then.
+    async fn work_waits(&self) -> Result<bool, String> {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..Default::default()
+        };
+        let asked =
+            self.channel
+                .queue_declare(topology::JOBS.into(), passive, FieldTable::default());
+        match timeout(CHANNEL_TIMEOUT, asked).await {
+            Ok(Ok(queue)) => Ok(queue.message_count() > 0),
+            Ok(Err(cause)) => Err(cause.to_string()),
+            Err(_) => Err(format!("no answer within {} s", CHANNEL_TIMEOUT.as_secs())),
+        }
+    }
+
+    /// Finishes what is held, and gives back what was prefetched and not yet taken.
+    async fn leave<F: Future<Output = ()>>(self, orderly: bool, mut held: FuturesUnordered<F>) {
+        if orderly {
+            let cancel = self
+                .channel
+                .basic_cancel(self.stream.tag(), BasicCancelOptions::default());
+            let _told = timeout(CHANNEL_TIMEOUT, cancel).await;
+        }
+        while held.next().await.is_some() {}
+        let closing = self.channel.close(200, "done".into());
+        let _told = timeout(CHANNEL_TIMEOUT, closing).await;
     }
 }
 

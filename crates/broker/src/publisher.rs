@@ -76,10 +76,7 @@ impl Publisher {
             .iter()
             .map(|job| publish(&channel, job, &broken))
             .collect();
-        let results: Vec<_> = stream::iter(calls)
-            .buffered(WINDOW)
-            .collect()
-            .await;
+        let results: Vec<_> = stream::iter(calls).buffered(WINDOW).collect().await;
         if broken.load(Ordering::Relaxed) {
             *self.channel.lock().await = None;
         }
