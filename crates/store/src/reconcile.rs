@@ -103,12 +103,14 @@ pub async fn record_status(
     })
 }
 
+// A login that a restart has not brought back is dead; without a log-out no new QR code is made.
 const ASK: &str = "
-    UPDATE sessions SET due_at = now(), restarts = 0, attempts = 0
+    UPDATE sessions
+    SET due_at = now(), attempts = 0, logout = logout OR (status = 'FAILED' AND restarts > 0)
     WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NOT NULL";
 
-/// A person asks for the session (a start, a QR code): it is looked at now, and one that had
-/// `FAILED` and been left alone is restarted. Returns whether it has a place.
+/// A person asks for the session's QR code: it is looked at now, and one that had `FAILED` and
+/// was left alone is logged out, so that it can be linked anew. Returns whether it has a place.
 pub async fn ask(db: &impl GenericClient, phone: &PhoneNumber) -> Result<bool, StoreError> {
     let statement = db.prepare_cached(ASK).await?;
     Ok(db.execute(&statement, &[&phone.digits()]).await? > 0)
