@@ -1,5 +1,6 @@
 //! From `main` to the last drained task, the same for every service.
 
+use std::cell::Cell;
 use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,6 +12,9 @@ use uuid::Uuid;
 use crate::config::{EXIT_USAGE, Faults, Settings, Source};
 use crate::telemetry::TelemetrySettings;
 use crate::{BoxError, Chance, Clock, Readiness, Shutdown, Supervisor, metrics, probes, telemetry};
+
+/// What the drain gets even when `main` used the whole grace: tasks that only have to notice.
+const DRAIN_MIN: Duration = Duration::from_millis(500);
 
 crate::settings! {
     /// What every process must know about itself.
@@ -176,9 +180,13 @@ where
     let (clock, grace) = (process.clock.clone(), process.common.shutdown_grace);
     let Replica { id, name } = process.replica.clone();
     tracing::info!(replica.id = %id, replica.name = %name, "{service} starts as {name}");
+    // One deadline for what `main` finishes after the wish to stop and for the drain after it.
+    let stop_by = Cell::new(None);
     let deadline = async {
         shutdown.requested().await;
-        clock.sleep(grace).await;
+        let by = clock.instant() + grace;
+        stop_by.set(Some(by));
+        clock.sleep_until(by).await;
     };
     let mut failed = false;
     tokio::select! {
@@ -190,7 +198,10 @@ where
         () = deadline => tracing::warn!("{service} had not finished starting at the deadline"),
     }
     shutdown.requested().await;
-    let late = supervisor.drain(grace).await;
+    let left = stop_by
+        .get()
+        .map(|by| by.saturating_duration_since(clock.instant()));
+    let late = supervisor.drain(left.unwrap_or(grace).max(DRAIN_MIN)).await;
     if late.is_empty() {
         tracing::info!("{service} stopped");
     } else {
