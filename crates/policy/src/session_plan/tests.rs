@@ -96,6 +96,11 @@ fn exceptions() {
         |now| now.restarts = RESTARTS_MAX,
         failed_again,
     );
+}
+
+#[test]
+fn exceptions_on_the_way_out() {
+    let seen = Seen::Present;
     let stopped = SessionWanted::Stopped;
     check(
         stopped,

@@ -1,6 +1,10 @@
 //! The ledger against a real PostgreSQL; run by `make test`.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
+mod checks;
 mod fixture;
 mod lanes;
 mod ledger;
+mod placement;
+mod reconcile;
+mod sweep;
