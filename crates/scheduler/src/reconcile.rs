@@ -310,20 +310,23 @@ async fn no_slot(fleet: &Fleet, due: &Due, status: SessionStatus) -> Result<(), 
     conclude(fleet, due, &end).await
 }
 
-/// One that was never made there gets another place; the others wait for their login.
+/// One that was never made there gets another place, or is dropped; the others wait for their
+/// login, and their users keep the reason that they were told when the worker went down.
 async fn worker_is_down(fleet: &Fleet, due: &Due) -> Result<(), StoreError> {
-    let db = fleet.store.client().await?;
-    if !due.created && due.wanted == SessionWanted::Running {
-        if reconcile::requeue(&db, due).await? {
-            fleet.room.notify_one();
+    match due.wanted {
+        SessionWanted::Gone if !due.created => return forget(fleet, due).await,
+        SessionWanted::Running if !due.created => {
+            if reconcile::requeue(&fleet.store.client().await?, due).await? {
+                fleet.room.notify_one();
+            }
+            return Ok(());
         }
-        return Ok(());
+        SessionWanted::Running | SessionWanted::Stopped | SessionWanted::Gone => {}
     }
-    drop(db);
-    let worker = &due.worker.name;
+    let no_answer = || format!("its worker {} does not answer", due.worker.name);
     let end = Conclusion {
         attempts: due.attempts,
-        reason: Some(format!("its worker {worker} does not answer")),
+        reason: Some(due.reason.clone().unwrap_or_else(no_answer)),
         again_in: Some(DOWN_EVERY),
         ..unchanged(due, due.status)
     };

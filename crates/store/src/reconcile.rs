@@ -149,6 +149,8 @@ pub struct Due {
     pub status: SessionStatus,
     /// For how long that has been so.
     pub status_age: Duration,
+    /// What its users were told last.
+    pub reason: Option<String>,
     /// A log-out was asked for and not yet done.
     pub logout: bool,
     /// It was made on its worker.
@@ -194,7 +196,7 @@ const CLAIM_DUE: &str = "
         leased_until = now() + $2 * interval '1 millisecond'
     FROM due, workers w
     WHERE s.phone = due.phone AND w.id = s.worker_id
-    RETURNING s.phone, s.generation, s.leased_until, s.waha_name, s.wanted, s.status,
+    RETURNING s.phone, s.generation, s.leased_until, s.waha_name, s.wanted, s.status, s.reason,
         extract(epoch FROM now() - s.status_at)::double precision AS status_age,
         s.logout, s.created, s.live, s.attempts, s.restarts,
         w.id AS worker_id, w.name AS worker_name, w.url, w.api_key, w.webhook_hmac,
@@ -229,6 +231,7 @@ fn due_of(row: &Row) -> Result<Due, StoreError> {
         })?,
         status: status_of(row.get("status"))?,
         status_age: Duration::try_from_secs_f64(age).unwrap_or_default(),
+        reason: row.get("reason"),
         logout: row.get("logout"),
         created: row.get("created"),
         live: row.get("live"),
