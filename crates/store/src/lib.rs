@@ -25,5 +25,6 @@ pub mod sessions;
 pub mod sweep;
 pub mod workers;
 
+pub use deadpool_postgres::GenericClient;
 pub use error::StoreError;
 pub use pool::Store;

@@ -1,0 +1,96 @@
+//! From what surrounds a campaign to what it waits for and when it may be done.
+
+use std::time::Duration;
+
+use models::campaign::CampaignStatus;
+use policy::estimate::{Load, finish_at};
+use policy::waiting::{Facts, SessionFacts, WorkerFacts, waiting};
+use store::campaigns::{Campaign, Rest, SessionSituation, Situation};
+use time::OffsetDateTime;
+
+use crate::views::campaigns::Outlook;
+
+/// What the processes around a campaign know.
+#[derive(Debug, Clone, Copy)]
+pub struct Around {
+    /// What chance adds to each message delay, at most.
+    pub jitter_max: Duration,
+    /// Whether the broker can be used.
+    pub broker_up: bool,
+}
+
+/// A campaign's outlook. Pure: time comes with the situation.
+pub fn outlook(campaign: &Campaign, situation: &Situation, around: Around) -> Outlook {
+    if campaign.status.is_final() {
+        return Outlook {
+            waiting: waiting(&facts(campaign, situation, around), situation.now),
+            finish_at: None,
+        };
+    }
+    let earlier = situation.earlier;
+    let worker = situation
+        .session
+        .as_ref()
+        .and_then(|session| session.worker.as_ref());
+    let load = Load {
+        messages: campaign.counts.pending() + campaign.counts.sending,
+        messages_before: earlier.map_or(0, |earlier| earlier.messages),
+        campaigns_before: earlier.map_or(0, |earlier| earlier.campaigns),
+        speakers: worker.map_or(1, |worker| worker.speakers),
+        jitter_max: around.jitter_max,
+    };
+    let start = paced_until(campaign, situation).unwrap_or(situation.now);
+    Outlook {
+        waiting: waiting(&facts(campaign, situation, around), situation.now),
+        finish_at: Some(finish_at(
+            start.max(situation.now),
+            &load,
+            &situation.delays,
+        )),
+    }
+}
+
+/// The earliest moment that the sender's own delays allow.
+fn paced_until(campaign: &Campaign, situation: &Situation) -> Option<OffsetDateTime> {
+    let delays = situation.delays;
+    let message = situation.last_sent_at.map(|at| at + delays.message);
+    let begins = campaign.status == CampaignStatus::Pending;
+    let campaign = situation.campaign_ended_at.filter(|_| begins);
+    message.max(campaign.map(|at| at + delays.campaign))
+}
+
+fn facts<'a>(campaign: &'a Campaign, situation: &'a Situation, around: Around) -> Facts<'a> {
+    Facts {
+        status: campaign.status,
+        cancel_reason: campaign.cancel_reason.as_deref(),
+        session: situation.session.as_ref().map(session),
+        sender_rest: situation.rest.as_ref().map(rest),
+        earlier: situation.earlier.map(|earlier| earlier.first),
+        retry_at: situation.retry_at,
+        paced_until: paced_until(campaign, situation),
+        in_flight: situation.in_flight,
+        replicas_alive: situation.replicas_alive,
+        broker_up: around.broker_up,
+    }
+}
+
+fn session(session: &SessionSituation) -> SessionFacts<'_> {
+    SessionFacts {
+        status: session.status,
+        wanted: session.wanted,
+        reason: session.reason.as_deref(),
+        due_at: session.due_at,
+        queue_place: session.queue_place,
+        worker: session.worker.as_ref().map(|worker| WorkerFacts {
+            name: &worker.name,
+            health: worker.health,
+            health_reason: worker.health_reason.as_deref(),
+            check_at: worker.check_at,
+            rest: worker.rest.as_ref().map(rest),
+        }),
+    }
+}
+
+fn rest(rest: &Rest) -> (OffsetDateTime, &str) {
+    (rest.until, &rest.reason)
+}

@@ -1,0 +1,297 @@
+//! Campaigns: submitted, looked at, cancelled.
+
+use actix_web::HttpRequest;
+use actix_web::web::Data;
+use futures_util::future::try_join_all;
+use metrics::counter;
+use models::campaign::CampaignStatus;
+use models::ids::CampaignId;
+use models::message::MessageStatus;
+use models::template::Template;
+use store::GenericClient;
+use store::campaigns::{self as ledger, Acceptance, Campaign, Cancellation, Filter, NewCampaign};
+
+use crate::auth::MaybeAdmin;
+use crate::boundary::Trace;
+use crate::cursor::Ordinal;
+use crate::estimate::{Around, outlook};
+use crate::extract::params::{FromParams, Page, Params};
+use crate::extract::{CampaignPath, Query, Submitted, values};
+use crate::problem::{Kind, Problem, ProblemView};
+use crate::reply::{self, Answer};
+use crate::state::Gateway;
+use crate::views::campaigns::{
+    AcceptedView, CampaignView, FailedRecipient, FailedView, MessageView, Outlook,
+};
+use crate::views::requests::SendRequest;
+
+/// Submit a campaign
+///
+/// Everything is stored, and will be sent, when this answers 202. As `application/x-ndjson` the
+/// first line is the campaign without `recipients` and each further line one recipient; nothing
+/// exists until the last line is in and good.
+#[utoipa::path(post, path = "/api/send", tag = "Messaging", operation_id = "send",
+    request_body(content(
+        (SendRequest = "application/json"), (String = "application/x-ndjson")
+    )),
+    responses(
+        (status = 202, description = "Accepted", body = AcceptedView),
+        (status = 409, description = "The sender has no session", body = ProblemView,
+            content_type = "application/problem+json")))]
+pub async fn send(submitted: Submitted, trace: Trace, gateway: Data<Gateway>) -> Answer {
+    let Submitted(mut submission) = submitted;
+    let id = CampaignId::new(gateway.chance.uuid_v7());
+    let campaign = NewCampaign {
+        id,
+        sender: submission.sender.clone(),
+        template: std::mem::take(&mut submission.template),
+        variables: std::mem::take(&mut submission.variables),
+        media_url: submission.media_url.take(),
+        duplicates_removed: submission.duplicates_removed,
+        trace_id: trace.0,
+    };
+    let mut db = gateway.store.client().await?;
+    let accepted = ledger::accept(&mut db, &campaign, &submission.messages).await?;
+    let Acceptance::Accepted(created_at) = accepted else {
+        return Err(sender_unknown(&campaign));
+    };
+    gateway.accepted.notify_one();
+    counter!("gateway_campaigns_accepted_total").increment(1);
+    counter!("gateway_recipients_accepted_total").increment(submission.messages.len() as u64);
+    // Stored it is; a look-up that fails now must not say otherwise.
+    let found = ledger::one(&db, id).await.ok().flatten();
+    let finish_at = match found {
+        Some(row) => {
+            looked_at(&db, &gateway, &row)
+                .await
+                .unwrap_or_default()
+                .finish_at
+        }
+        None => None,
+    };
+    let view = AcceptedView::new(id.uuid(), submission, created_at, finish_at);
+    Ok(reply::accepted(&view.status_url.clone(), view))
+}
+
+fn sender_unknown(campaign: &NewCampaign) -> Problem {
+    let unknown = Problem::session_unknown(&campaign.sender);
+    Problem::new(Kind::SenderUnknown, unknown.detail)
+}
+
+/// What a campaign waits for and when it may be done.
+async fn looked_at(
+    db: &impl GenericClient,
+    gateway: &Gateway,
+    campaign: &Campaign,
+) -> Result<Outlook, Problem> {
+    let dead_after = gateway.settings.dead_after;
+    let found = ledger::situation(db, &campaign.sender, campaign.id, dead_after).await?;
+    let around = Around {
+        jitter_max: gateway.settings.jitter_max,
+        broker_up: gateway.broker.state().is_ok(),
+    };
+    Ok(found
+        .map(|situation| outlook(campaign, &situation, around))
+        .unwrap_or_default())
+}
+
+/// Campaigns with their outlooks; the look-ups share one connection and do not wait in turn.
+pub(super) async fn views(
+    db: &impl GenericClient,
+    gateway: &Gateway,
+    rows: Vec<Campaign>,
+) -> Result<Vec<CampaignView>, Problem> {
+    let each = rows.into_iter().map(|row| async move {
+        let outlook = looked_at(db, gateway, &row).await?;
+        Ok(CampaignView::new(row, outlook))
+    });
+    try_join_all(each).await
+}
+
+async fn one_view(
+    db: &impl GenericClient,
+    gateway: &Gateway,
+    id: CampaignId,
+) -> Result<CampaignView, Problem> {
+    let row = ledger::one(db, id).await?.ok_or_else(|| unknown(id))?;
+    let outlook = looked_at(db, gateway, &row).await?;
+    Ok(CampaignView::new(row, outlook))
+}
+
+fn unknown(id: CampaignId) -> Problem {
+    Problem::new(Kind::CampaignUnknown, format!("there is no campaign {id}"))
+}
+
+/// Which messages to show with a campaign.
+#[derive(Debug)]
+pub struct Details {
+    shown: bool,
+    page: Page<Ordinal>,
+}
+
+impl FromParams for Details {
+    fn from_params(params: &mut Params) -> Option<Self> {
+        let shown = params.flag("details").unwrap_or(false);
+        let page = params.page();
+        Some(Self { shown, page })
+    }
+}
+
+/// Where a campaign stands
+///
+/// With `details=true` its messages too, a page at a time.
+#[utoipa::path(get, path = "/api/status/{campaign_id}", tag = "Messaging",
+    operation_id = "campaign_status",
+    params(
+        ("campaign_id" = Uuid, Path, description = "The campaign's id"),
+        ("details" = Option<bool>, Query, description = "Show its messages"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "From a Link header")),
+    responses((status = 200, description = "How it is doing", body = CampaignView)))]
+pub async fn status(
+    req: HttpRequest,
+    id: CampaignPath,
+    details: Query<Details>,
+    gateway: Data<Gateway>,
+) -> Answer {
+    let Query(Details { shown, page }) = details;
+    let db = gateway.store.client().await?;
+    let mut view = one_view(&db, &gateway, id.0).await?;
+    if !shown {
+        return Ok(reply::ok(view));
+    }
+    let (messages, next) = messages(&db, id.0, &page).await?;
+    view.messages = Some(messages);
+    Ok(reply::page(&req, view, next.as_deref()))
+}
+
+async fn messages(
+    db: &impl GenericClient,
+    id: CampaignId,
+    page: &Page<Ordinal>,
+) -> Result<(Vec<MessageView>, Option<String>), Problem> {
+    let after = page.after.map_or(-1, |Ordinal(ordinal)| ordinal);
+    let mut rows = ledger::messages(db, id, None, after, page.limit_and_one()).await?;
+    let next = page.cut(&mut rows, |row| Ordinal(row.ordinal));
+    let (template, shared) = ledger::text(db, id).await?.unwrap_or_default();
+    let template = Template::parse(&template, true).ok();
+    let views = rows
+        .into_iter()
+        .map(|row| MessageView::new(row, template.as_ref(), &shared));
+    Ok((views.collect(), next))
+}
+
+/// Which campaigns to list.
+#[derive(Debug)]
+pub struct Which {
+    filter: Filter,
+    page: Page<CampaignId>,
+}
+
+impl FromParams for Which {
+    fn from_params(params: &mut Params) -> Option<Self> {
+        let sender = params.phone("sender_number");
+        let status = params.read("status", |text| {
+            values::one_of(text, CampaignStatus::ALL, CampaignStatus::name)
+        });
+        let from = params
+            .read("start_date", values::moment)
+            .map(|moment| moment.from);
+        let before = params
+            .read("end_date", values::moment)
+            .map(|moment| moment.before);
+        let page: Page<CampaignId> = params.page();
+        let filter = Filter {
+            sender,
+            status,
+            from,
+            before,
+            after: page.after,
+        };
+        Some(Self { filter, page })
+    }
+}
+
+/// A sender's campaigns, newest first
+///
+/// With the admin key `sender_number` may be left out, and everybody's are listed.
+#[utoipa::path(get, path = "/api/campaigns", tag = "Messaging", operation_id = "list_campaigns",
+    params(
+        ("sender_number" = Option<String>, Query, description = "Whose; needed without the admin key"),
+        ("status" = Option<crate::views::campaigns::CampaignState>, Query),
+        ("start_date" = Option<String>, Query,
+            description = "Only those submitted at or after this time or day", example = "2026-11-22"),
+        ("end_date" = Option<String>, Query,
+            description = "Only those submitted at or before this time, or on this day"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "From a Link header")),
+    responses((status = 200, description = "One page of campaigns", body = Vec<CampaignView>)))]
+pub async fn list(
+    req: HttpRequest,
+    admin: MaybeAdmin,
+    which: Query<Which>,
+    gateway: Data<Gateway>,
+) -> Answer {
+    let Query(Which { filter, page }) = which;
+    if filter.sender.is_none() && !admin.0 {
+        return Err(Problem::fault(
+            "?sender_number",
+            "is missing; only operators see everybody's",
+        ));
+    }
+    let db = gateway.store.client().await?;
+    let mut rows = ledger::list(&db, &filter, page.limit_and_one()).await?;
+    let next = page.cut(&mut rows, |row| row.id);
+    let views = views(&db, &gateway, rows).await?;
+    Ok(reply::page(&req, views, next.as_deref()))
+}
+
+/// Cancel a campaign
+///
+/// What was not begun is never sent. Cancelling twice is fine.
+#[utoipa::path(post, path = "/api/cancel/{campaign_id}", tag = "Messaging",
+    operation_id = "cancel_campaign",
+    params(("campaign_id" = Uuid, Path, description = "The campaign's id")),
+    responses(
+        (status = 200, description = "It is cancelled", body = CampaignView),
+        (status = 409, description = "It has ended already", body = ProblemView,
+            content_type = "application/problem+json")))]
+pub async fn cancel(id: CampaignPath, gateway: Data<Gateway>) -> Answer {
+    let mut db = gateway.store.client().await?;
+    match ledger::cancel(&mut db, id.0).await? {
+        Cancellation::Missing => Err(unknown(id.0)),
+        Cancellation::Ended(status) => {
+            let detail = format!("campaign {} is {status}: nothing is left to cancel", id.0);
+            Err(Problem::new(Kind::CampaignFinished, detail))
+        }
+        Cancellation::Cancelled => Ok(reply::ok(one_view(&db, &gateway, id.0).await?)),
+    }
+}
+
+/// The recipients of a campaign that could not be reached
+#[utoipa::path(get, path = "/api/campaigns/{campaign_id}/failed", tag = "Messaging",
+    operation_id = "failed_recipients",
+    params(
+        ("campaign_id" = Uuid, Path, description = "The campaign's id"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),
+        ("cursor" = Option<String>, Query, description = "From a Link header")),
+    responses((status = 200, description = "One page of them", body = FailedView)))]
+pub async fn failed(
+    req: HttpRequest,
+    id: CampaignPath,
+    page: Query<Page<Ordinal>>,
+    gateway: Data<Gateway>,
+) -> Answer {
+    let db = gateway.store.client().await?;
+    let campaign = ledger::one(&db, id.0).await?.ok_or_else(|| unknown(id.0))?;
+    let after = page.0.after.map_or(-1, |Ordinal(ordinal)| ordinal);
+    let failed = Some(MessageStatus::Failed);
+    let mut rows = ledger::messages(&db, id.0, failed, after, page.0.limit_and_one()).await?;
+    let next = page.0.cut(&mut rows, |row| Ordinal(row.ordinal));
+    let view = FailedView {
+        campaign_id: id.0.uuid(),
+        count: campaign.counts.failed,
+        recipients: rows.into_iter().map(FailedRecipient::from).collect(),
+    };
+    Ok(reply::page(&req, view, next.as_deref()))
+}

@@ -1,0 +1,111 @@
+//! What WAHA servers report.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use actix_web::dev::Payload;
+use actix_web::web::{Data, Path};
+use actix_web::{FromRequest, HttpRequest};
+use bytes::Bytes;
+use models::phone::PhoneNumber;
+use serde_json::json;
+use store::reconcile;
+use waha::webhook::{Envelope, SIGNATURE_HEADER, parse};
+
+use crate::extract::body::read_all;
+use crate::extract::values;
+use crate::problem::{Kind, Problem};
+use crate::reply::{self, Answer};
+use crate::state::Gateway;
+use crate::webhook::{Step, Trust, step, trust};
+
+/// Bytes of an event; those that we subscribe to have a few kilobytes.
+const BODY_MAX: usize = 1_024 * 1_024;
+
+/// An event, whose it is, and how far it is taken.
+#[derive(Debug)]
+pub struct Report {
+    phone: PhoneNumber,
+    generation: i32,
+    trust: Trust,
+    envelope: Envelope,
+}
+
+/// Take a report of a WAHA server
+///
+/// The path says which placement of which session it is about; a report from a former one changes
+/// nothing. Events that we do not know are answered like any other.
+#[utoipa::path(post, path = "/api/webhook/waha/{phone_number}/{generation}", tag = "Webhooks",
+    operation_id = "waha_webhook",
+    params(
+        ("phone_number" = String, Path, description = "The session's number"),
+        ("generation" = i32, Path, description = "Which placement of the session"),
+        ("X-Webhook-Hmac" = Option<String>, Header,
+            description = "HMAC-SHA512 of the body in hex; without it the report is only a hint")),
+    request_body(content = Object, content_type = "application/json",
+        description = "WAHA's event: at least `event`, `session` and `payload`",
+        example = json!({"event": "session.status", "session": "42108077",
+            "payload": {"name": "42108077", "status": "WORKING"}})),
+    responses((status = 200, description = "Taken", body = Object,
+        example = json!({"status": "ok"}))))]
+pub async fn report(report: Report, gateway: Data<Gateway>) -> Answer {
+    let db = gateway.store.client().await?;
+    let (phone, generation) = (&report.phone, report.generation);
+    match step(report.trust, &report.envelope) {
+        Step::Record(status) => {
+            reconcile::record_status(&db, phone, generation, status, None).await?;
+        }
+        Step::Look => reconcile::hint(&db, phone, generation).await?,
+        Step::Ignore => {}
+    }
+    Ok(reply::ok(json!({"status": "ok"})))
+}
+
+impl FromRequest for Report {
+    type Error = Problem;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Problem>>>>;
+
+    fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let (req, payload) = (req.clone(), payload.take());
+        Box::pin(async move {
+            let (phone, generation) = place(&req)?;
+            let body: Bytes = read_all(&req, payload, BODY_MAX).await?;
+            let key = req
+                .app_data::<Data<Gateway>>()
+                .and_then(|gateway| gateway.settings.webhook_hmac_key.as_ref());
+            let signature = req.headers().get(SIGNATURE_HEADER);
+            let signature = signature.map(|value| value.to_str().unwrap_or("not text"));
+            let trust = trust(key, signature, &body)?;
+            Ok(Self {
+                phone,
+                generation,
+                trust,
+                envelope: envelope(&body)?,
+            })
+        })
+    }
+}
+
+fn place(req: &HttpRequest) -> Result<(PhoneNumber, i32), Problem> {
+    let path = Path::<(String, String)>::from_request(req, &mut Payload::None).into_inner();
+    let (phone, generation) = path
+        .map(Path::into_inner)
+        .map_err(|_| Problem::new(Kind::RouteUnknown, "the path cannot be read"))?;
+    let phone = values::phone(&phone).map_err(|detail| Problem::fault("{phone_number}", detail))?;
+    let generation = generation
+        .parse()
+        .map_err(|_| Problem::fault("{generation}", "must be a whole number"))?;
+    Ok((phone, generation))
+}
+
+fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
+    parse(body).map_err(
+        |not| match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Ok(_) => Problem::fault("", not.to_string()),
+            Err(error) => Problem::new(
+                Kind::MalformedJson,
+                format!("the body is not JSON: {error}"),
+            ),
+        },
+    )
+}

@@ -1,0 +1,237 @@
+//! From settings to a served API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::middleware::from_fn;
+use actix_web::web::Data;
+use actix_web::{App, HttpServer};
+use broker::{Broker, Publisher};
+use chassis::{BoxError, Clock, Periodic, Process, Readiness, Shutdown, probes};
+use models::delays::Delays;
+use secrecy::{ExposeSecret, SecretString};
+use store::{Store, StoreError, delays, migrate, workers};
+use tokio::sync::Notify;
+use url::Url;
+use waha::Waha;
+
+use crate::settings::{CapacitySettings, DelaySettings, GatewaySettings, MigrateSettings};
+use crate::state::{Gateway, WahaAt};
+use crate::{boundary, relay, routes};
+
+/// How often to see whether the database is there.
+const DATABASE_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How often to measure the outbox.
+const MEASURE_EVERY: Duration = Duration::from_secs(5);
+/// The names of what `/readyz` speaks of.
+const POSTGRESQL: &str = "postgresql";
+const RABBITMQ: &str = "rabbitmq";
+
+/// Brings the database to this version and writes the first delays, then ends.
+///
+/// # Errors
+/// When the database cannot be reached or migrated.
+pub async fn migrate(process: Process<(MigrateSettings, DelaySettings)>) -> Result<(), BoxError> {
+    let (settings, first) = &process.settings;
+    let url = settings.database_url.expose_secret();
+    migrate::run(url).await.map_err(told)?;
+    let db = Store::new(url, 1)?.client().await.map_err(told)?;
+    delays::seed(&db, Delays::from(first)).await.map_err(told)?;
+    tracing::info!("the database is at version {}", migrate::needed());
+    process.shutdown.request();
+    Ok(())
+}
+
+/// Serves the API until shutdown.
+///
+/// # Errors
+/// When a setting cannot be used, the address cannot be had, or the schema is another version's.
+pub async fn run(process: Process<GatewaySettings>) -> Result<(), BoxError> {
+    let gateway = assemble(&process)?;
+    process.readiness.expect(POSTGRESQL);
+    process.readiness.expect(RABBITMQ);
+    keep_broker(&process, &gateway);
+    prepare(&process, &gateway).await?;
+    watch_database(&process, &gateway);
+    relay_outbox(&process, &gateway);
+    serve(&process, gateway)
+}
+
+/// The parts of a gateway, none of which is connected yet.
+///
+/// # Errors
+/// When a setting cannot be used.
+pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError> {
+    let (server, _, capacity, limits) = process.settings.clone();
+    let store = Store::new(
+        server.database_url.expose_secret(),
+        server.database_connections,
+    )?;
+    let name = format!("wahacast-gateway {}", process.replica.name);
+    let broker = Broker::new(server.amqp_url.expose_secret(), name)?;
+    let http = waha::http_client()?;
+    let waha: WahaAt =
+        Arc::new(move |url: &Url, key: SecretString| Waha::new(url, key, http.clone()));
+    Ok(Gateway {
+        store,
+        broker,
+        waha,
+        accepted: Arc::new(Notify::new()),
+        clock: process.clock.clone(),
+        chance: process.chance.clone(),
+        started_at: process.clock.now(),
+        settings: Arc::new(server),
+        capacity: Arc::new(capacity),
+        limits: Arc::new(limits),
+    })
+}
+
+fn keep_broker(process: &Process<GatewaySettings>, gateway: &Gateway) {
+    let (broker, token) = (gateway.broker.clone(), process.shutdown.token());
+    process
+        .supervisor
+        .spawn("broker", async move { broker.keep(token).await });
+    let (mut states, readiness) = (gateway.broker.states(), process.readiness.clone());
+    let shutdown = process.shutdown.clone();
+    process.supervisor.spawn("broker watch", async move {
+        loop {
+            let state = states.borrow_and_update().clone();
+            readiness.report(RABBITMQ, state);
+            tokio::select! {
+                () = shutdown.requested() => return,
+                changed = states.changed() => if changed.is_err() { return },
+            }
+        }
+    });
+}
+
+/// Waits for the database, refuses one of another version, and brings settings and rows together.
+async fn prepare(process: &Process<GatewaySettings>, gateway: &Gateway) -> Result<(), BoxError> {
+    let (_, first, capacity, _) = &process.settings;
+    while !process.shutdown.is_requested() {
+        match agree(&gateway.store, Delays::from(first), capacity).await {
+            Ok(()) => {
+                process.readiness.report(POSTGRESQL, Ok(()));
+                return Ok(());
+            }
+            Err(error) if error.is_unavailable() => {
+                process.readiness.report(POSTGRESQL, Err(chain(&error)));
+                process.clock.sleep(DATABASE_LOOK_EVERY).await;
+            }
+            Err(error) => return Err(told(error)),
+        }
+    }
+    Ok(())
+}
+
+async fn agree(
+    store: &Store,
+    first: Delays,
+    capacity: &CapacitySettings,
+) -> Result<(), StoreError> {
+    let db = store.client().await?;
+    migrate::check(&db).await?;
+    delays::seed(&db, first).await?;
+    let (sessions, live) = (capacity.sessions_per_worker, capacity.live_sessions);
+    let changed = workers::inherit(&db, sessions, live).await?;
+    if changed > 0 {
+        tracing::info!(changed, "{changed} workers follow changed settings");
+    }
+    Ok(())
+}
+
+fn watch_database(process: &Process<GatewaySettings>, gateway: &Gateway) {
+    let (store, readiness) = (gateway.store.clone(), process.readiness.clone());
+    let step = move || {
+        let (store, readiness) = (store.clone(), readiness.clone());
+        async move {
+            let state = store.ping().await;
+            readiness.report(POSTGRESQL, state.map_err(|error| chain(&error)));
+            Ok::<(), StoreError>(())
+        }
+    };
+    let (clock, shutdown) = (process.clock.clone(), process.shutdown.clone());
+    let watch = Periodic::new("database watch", DATABASE_LOOK_EVERY, clock, shutdown).run(step);
+    process.supervisor.spawn("database watch", watch);
+}
+
+fn relay_outbox(process: &Process<GatewaySettings>, gateway: &Gateway) {
+    let (clock, shutdown) = (&process.clock, &process.shutdown);
+    let periodic =
+        |name, every| Periodic::new(name, every, Clock::clone(clock), Shutdown::clone(shutdown));
+    let publisher = Arc::new(Publisher::new(gateway.broker.clone()));
+    let store = gateway.store.clone();
+    let step = move || {
+        let (store, publisher) = (store.clone(), Arc::clone(&publisher));
+        async move { relay::step(&store, &publisher).await }
+    };
+    let wake = Arc::clone(&gateway.accepted);
+    let loops = periodic("outbox relay", relay::LOOK_EVERY).wake_on(wake);
+    process.supervisor.spawn("outbox relay", loops.run(step));
+    let store = gateway.store.clone();
+    let step = move || {
+        let store = store.clone();
+        async move { relay::measure(&store).await }
+    };
+    let loops = periodic("outbox measure", MEASURE_EVERY);
+    process.supervisor.spawn("outbox measure", loops.run(step));
+}
+
+fn serve(process: &Process<GatewaySettings>, gateway: Gateway) -> Result<(), BoxError> {
+    let listener = probes::bind(gateway.settings.listen)?;
+    let address = listener.local_addr()?;
+    let server = http(
+        listener,
+        gateway,
+        &process.readiness,
+        process.common.shutdown_grace,
+    )?;
+    let (handle, shutdown) = (server.handle(), process.shutdown.clone());
+    process.supervisor.spawn("http", server);
+    process.supervisor.spawn("http stop", async move {
+        shutdown.requested().await;
+        handle.stop(true).await;
+    });
+    tracing::info!(%address, "the API is served at http://{address}, its documentation at /docs");
+    Ok(())
+}
+
+/// The HTTP server on a bound listener.
+///
+/// # Errors
+/// When the listener cannot be used.
+pub fn http(
+    listener: std::net::TcpListener,
+    gateway: Gateway,
+    readiness: &Readiness,
+    grace: Duration,
+) -> std::io::Result<actix_web::dev::Server> {
+    let (gateway, readiness) = (Data::new(gateway), readiness.clone());
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(gateway.clone())
+            .configure(probes::configure(&readiness))
+            .configure(routes::configure)
+            .wrap(from_fn(boundary::around))
+    });
+    Ok(server
+        .disable_signals()
+        .shutdown_timeout(grace.as_secs())
+        .listen(listener)?
+        .run())
+}
+
+/// An error with all that lies behind it.
+fn chain(error: &StoreError) -> String {
+    let mut text = error.to_string();
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    for cause in causes {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+    }
+    text
+}
+
+fn told(error: StoreError) -> BoxError {
+    chain(&error).into()
+}

@@ -1,0 +1,121 @@
+//! What a webhook is worth: how far its word is taken.
+
+use chassis::LogOnce;
+use models::session::SessionStatus;
+use secrecy::SecretString;
+use waha::webhook::{Envelope, Event};
+
+use crate::problem::{Kind, Problem};
+
+/// Unknown words are logged once each; a server that sends many is not logged for ever.
+static UNKNOWN: LogOnce = LogOnce::new(200);
+
+/// Whether a webhook's word is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// It is signed with our key.
+    Signed,
+    /// Nobody signed it: a reason to look for oneself.
+    Hint,
+}
+
+/// What to do about an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The session is in this status.
+    Record(SessionStatus),
+    /// Something may have changed: look.
+    Look,
+    /// Nothing.
+    Ignore,
+}
+
+/// Checks a webhook's signature over its very bytes.
+///
+/// # Errors
+/// When it is wrong. One that is absent, or cannot be checked, makes the webhook a hint.
+pub fn trust(
+    key: Option<&SecretString>,
+    signature: Option<&str>,
+    body: &[u8],
+) -> Result<Trust, Problem> {
+    match (key, signature) {
+        (Some(key), Some(signature)) if waha::webhook::verify(key, body, signature) => {
+            Ok(Trust::Signed)
+        }
+        (Some(_), Some(_)) => {
+            let detail =
+                "the signature does not fit the body: the webhook was signed with another key";
+            Err(Problem::new(Kind::SignatureWrong, detail))
+        }
+        _ => Ok(Trust::Hint),
+    }
+}
+
+/// Decides what an event asks for.
+pub fn step(trust: Trust, envelope: &Envelope) -> Step {
+    match &envelope.event {
+        Event::SessionStatus { status } => match (trust, status.known()) {
+            (Trust::Signed, Some(status)) => Step::Record(status),
+            (_, None) => {
+                note_unknown("status", &format!("{status:?}"));
+                Step::Look
+            }
+            (Trust::Hint, Some(_)) => Step::Look,
+        },
+        Event::Ack(_) | Event::Message(_) => Step::Ignore,
+        Event::Other(name) => {
+            note_unknown("event", name);
+            Step::Ignore
+        }
+    }
+}
+
+fn note_unknown(what: &str, word: &str) {
+    let word: String = word.chars().take(80).collect();
+    if UNKNOWN.first(&word) {
+        tracing::warn!(
+            what,
+            word,
+            "a worker reports an unknown {what}, {word:?}; it is ignored"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATUS: &[u8] =
+        br#"{"event":"session.status","session":"s","payload":{"name":"s","status":"WORKING"}}"#;
+
+    #[test]
+    fn only_a_signed_word_is_taken() {
+        let envelope = waha::webhook::parse(STATUS).unwrap();
+        assert_eq!(
+            step(Trust::Signed, &envelope),
+            Step::Record(SessionStatus::Working)
+        );
+        assert_eq!(step(Trust::Hint, &envelope), Step::Look);
+    }
+
+    #[test]
+    fn what_is_unknown_is_no_failure() {
+        for (body, wanted) in [
+            (&br#"{"event":"call.received","session":"s","payload":{}}"#[..], Step::Ignore),
+            (br#"{"event":"session.status","session":"s","payload":{"name":"s","status":"DANCING"}}"#, Step::Look),
+        ] {
+            let envelope = waha::webhook::parse(body).unwrap();
+            assert_eq!(step(Trust::Signed, &envelope), wanted);
+        }
+    }
+
+    #[test]
+    fn signatures() {
+        let key = SecretString::from("a key of this deployment");
+        assert_eq!(trust(Some(&key), None, STATUS).unwrap(), Trust::Hint);
+        assert_eq!(trust(None, Some("abc"), STATUS).unwrap(), Trust::Hint);
+        let wrong = trust(Some(&key), Some(&"0".repeat(128)), STATUS).unwrap_err();
+        assert_eq!(wrong.kind, Kind::SignatureWrong);
+    }
+}
