@@ -7,8 +7,9 @@ use crate::{Fault, Tree, source};
 const MACROS: &[&str] = &["counter!(", "gauge!(", "histogram!("];
 /// Where metrics are listed, one table row each: `` | `name` | … ``.
 const DOCUMENT: &str = "docs/OPERATIONS.md";
-/// What a metric's name begins with: the process that records it.
-const SERVICES: &[&str] = &["gateway_", "scheduler_", "sender_"];
+/// What a metric's name begins with: the process that records it, or the table that it is about
+/// when any process may record it.
+const SERVICES: &[&str] = &["gateway_", "scheduler_", "sender_", "outbox_"];
 
 /// The names of the metrics that the code records: name, path, line.
 pub fn recorded(tree: &Tree) -> Vec<(String, &str, usize)> {

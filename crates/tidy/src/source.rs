@@ -35,7 +35,8 @@ fn ends_item(line: &str) -> bool {
 pub fn sizes(tree: &Tree) -> Vec<Fault> {
     let mut faults = Vec::new();
     for file in tree.rust() {
-        let lines = code(file).len();
+        let code = code(file);
+        let lines = code.len();
         let max = if file.path.ends_with("/main.rs") && !file.is_test() {
             MAIN_LINES_MAX
         } else {
@@ -45,11 +46,12 @@ pub fn sizes(tree: &Tree) -> Vec<Fault> {
             let what = format!("has {lines} lines without its tests; at most {max}");
             faults.push(Fault::new(&file.path, 0, what));
         }
+        let is_code = |number| code.iter().any(|(known, _)| *known == number);
         for (number, line) in (1..).zip(file.text.lines()) {
             let columns = line.chars().count();
-            // Text that cannot be broken without changing it, such as a recording.
-            let whole = line.trim_start().starts_with(['"', 'r']) && line.contains('"');
-            if columns > COLUMNS_MAX && !(whole && file.text.contains("#[cfg(test)]")) {
+            // Tests hold recordings, which cannot be broken without changing them.
+            let recording = line.contains('"') && (file.is_test() || !is_code(number));
+            if columns > COLUMNS_MAX && !recording {
                 let what = format!("has {columns} columns; at most {COLUMNS_MAX}");
                 faults.push(Fault::new(&file.path, number, what));
             }
@@ -60,7 +62,8 @@ pub fn sizes(tree: &Tree) -> Vec<Fault> {
 
 /// Files whose first line does not say what they are for.
 pub fn heads(tree: &Tree) -> Vec<Fault> {
-    let headless = tree.rust().filter(|file| !file.text.starts_with("//! "));
+    let says = |text: &str| text.starts_with("//! ") || text.starts_with("#![doc = include_str!");
+    let headless = tree.rust().filter(|file| !says(&file.text));
     let fault = |file: &File| Fault::new(&file.path, 1, "say in a `//!` comment what it is for");
     headless.map(fault).collect()
 }
@@ -149,7 +152,11 @@ mod tests {
 
     #[test]
     fn a_file_without_a_head_is_found() {
-        let tree = Tree::sample(&[("a.rs", "//! For a.\n"), ("b.rs", "use std::fs;\n")]);
+        let tree = Tree::sample(&[
+            ("a.rs", "//! For a.\n"),
+            ("b.rs", "#![doc = include_str!(\"b.md\")]\n"),
+            ("c.rs", "use std::fs;\n"),
+        ]);
         assert_eq!(heads(&tree).len(), 1);
     }
 

@@ -29,8 +29,12 @@ const SQL: &[&str] = &[
     concat!("CREATE", " TABLE "),
     concat!("TRUN", "CATE "),
 ];
-/// Crates that may speak SQL: the ledger's own, and the one that makes databases for tests.
-const SQL_CRATES: &[&str] = &["store", "testkit"];
+/// Where SQL belongs: the ledger, and what makes databases for tests and for `wahacast up`.
+const SPEAKERS: &[&str] = &[
+    "crates/store/",
+    "crates/testkit/",
+    "crates/wahacast/src/servers/postgres.rs",
+];
 
 /// Part of every queue's name, as it stands in a string literal.
 const QUEUE: &str = concat!("\"campaign", ".");
@@ -53,12 +57,12 @@ pub fn nowhere(tree: &Tree) -> Vec<Fault> {
 
 /// SQL outside `store`.
 pub fn sql(tree: &Tree) -> Vec<Fault> {
-    let speaks = |file: &&File| {
-        let krate = file.krate().unwrap_or_default();
-        !file.is_test() && !SQL_CRATES.contains(&krate)
+    let others = |file: &&File| {
+        let belongs = SPEAKERS.iter().any(|path| file.path.starts_with(path));
+        !file.is_test() && !belongs
     };
     let what = "speaks SQL; that belongs to crates/store";
-    find(tree.rust().filter(speaks), SQL, what)
+    find(tree.rust().filter(others), SQL, what)
 }
 
 /// Queue names outside `broker::topology`.
