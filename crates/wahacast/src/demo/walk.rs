@@ -304,8 +304,9 @@ impl Walk {
     async fn add_worker(&self, waiting: &[&str]) -> anyhow::Result<()> {
         step(
             "14",
-            "a fourth worker, with room for two, takes those who wait",
+            "those who waited still do; a fourth worker with room for two takes them",
         );
+        self.expect_queued(waiting).await?;
         let Some(worker) = self.fleet.workers.last() else {
             bail!("there is no fourth worker")
         };

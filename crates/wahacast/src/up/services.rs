@@ -55,6 +55,8 @@ impl Ground {
         let mut environment = settings.for_children();
         environment.extend(
             [
+                // Their output goes to files, which are read without a terminal.
+                ("NO_COLOR", "1".to_owned()),
                 ("DATABASE_URL", urls.database.clone()),
                 ("AMQP_URL", urls.amqp.clone()),
                 ("ADMIN_API_KEY", admin_api_key.clone()),
