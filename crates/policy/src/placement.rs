@@ -97,8 +97,10 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_worker()(id: u128, active in prop::bool::weighted(0.8), up in prop::bool::weighted(0.8),
-                placed in 0..8_i32, slots in 0..8_i32, live in 0..8_i32, max_live in 0..8_i32) -> Room {
+        fn any_worker()(
+            id: u128, active in prop::bool::weighted(0.8), up in prop::bool::weighted(0.8),
+            placed in 0..8_i32, slots in 0..8_i32, live in 0..8_i32, max_live in 0..8_i32,
+        ) -> Room {
             worker(id, (active, up), (placed, slots), (live, max_live))
         }
     }

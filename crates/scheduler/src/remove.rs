@@ -52,7 +52,7 @@ pub async fn remove(fleet: &Fleet, removal: &Removal) -> Result<(), StoreError> 
             let url = &removal.worker_url;
             tracing::warn!(
                 worker.url = url,
-                "a session that was removed may still be on {url}; {ATTEMPTS_MAX} tries failed: {error}"
+                "a removed session may still be on {url}; {ATTEMPTS_MAX} tries failed: {error}"
             );
             removals::settle(&db, removal).await?;
             "given_up"

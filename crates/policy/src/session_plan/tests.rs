@@ -1,3 +1,5 @@
+//! Every situation has its step, and every walk of steps its end.
+
 use super::*;
 use proptest::prelude::*;
 
