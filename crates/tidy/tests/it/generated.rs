@@ -26,7 +26,8 @@ fn services() -> [(&'static str, Vec<SettingDoc>); 4] {
 fn sections() -> Vec<(String, Vec<SettingDoc>)> {
     let mut rows: Vec<(SettingDoc, Vec<&str>)> = Vec::new();
     for (service, docs) in services() {
-        for doc in docs {
+        for mut doc in docs {
+            doc.bounds = doc.bounds.map(|bounds| bounds.trim_end_matches("_usize"));
             match rows.iter_mut().find(|(known, _)| known.key == doc.key) {
                 Some((known, readers)) => {
                     if doc.reason.len() > known.reason.len() {
