@@ -40,7 +40,7 @@ impl FromRequest for Trace {
 /// The middleware.
 ///
 /// # Errors
-/// Never: every failure has become an answer here.
+/// Those of the framework; every failure of ours has become an answer.
 pub async fn around<B: MessageBody + 'static>(
     req: ServiceRequest,
     next: Next<B>,
@@ -51,17 +51,13 @@ pub async fn around<B: MessageBody + 'static>(
     let started = gateway.clock.instant();
     let trace = trace_of(&req).unwrap_or_else(|| TraceId::new(gateway.chance.uuid_v4()));
     req.extensions_mut().insert(Trace(trace));
-    let request = req.request().clone();
-    let answered = match auth::look(req.headers(), &gateway.settings.admin_api_key) {
+    // Routing needs the request for itself: no clone of it may live across the call.
+    let mut answer = match auth::look(req.headers(), &gateway.settings.admin_api_key) {
         Ok(shown) => {
             req.extensions_mut().insert(shown);
-            next.call(req).await
+            next.call(req).await?.map_into_boxed_body()
         }
-        Err(problem) => Err(problem.into()),
-    };
-    let mut answer = match answered {
-        Ok(answer) => answer.map_into_boxed_body(),
-        Err(error) => ServiceResponse::new(request, HttpResponse::from_error(error)),
+        Err(problem) => req.into_response(HttpResponse::from_error(problem)),
     };
     if answer.status() == StatusCode::METHOD_NOT_ALLOWED && answer.response().error().is_none() {
         answer = method_not_allowed(answer);

@@ -91,9 +91,14 @@ pub fn waiting(facts: &Facts<'_>, now: OffsetDateTime) -> Option<Waiting> {
         CampaignStatus::Scheduled => return wait("its time has not come yet", None),
         CampaignStatus::Pending | CampaignStatus::InProgress => {}
     }
-    session(facts.session.as_ref())
+    let waiting = session(facts.session.as_ref())
         .or_else(|| sending(facts))
-        .or_else(|| pace(facts, now))
+        .or_else(|| pace(facts, now))?;
+    Some(Waiting {
+        // What is due already is tried any moment now.
+        next_attempt_at: waiting.next_attempt_at.map(|at| at.max(now)),
+        ..waiting
+    })
 }
 
 /// What the session, its worker and the number are waiting for.

@@ -38,11 +38,11 @@ pub async fn global(db: &impl GenericClient) -> Result<Delays, StoreError> {
 
 const SET_GLOBAL: &str = "
     INSERT INTO settings (message_delay_ms, sender_switch_delay_ms, campaign_delay_ms)
-    VALUES (COALESCE($1, 0), COALESCE($2, 0), COALESCE($3, 0))
+    VALUES (COALESCE($1::bigint, 0), COALESCE($2::bigint, 0), COALESCE($3::bigint, 0))
     ON CONFLICT (id) DO UPDATE SET version = settings.version + 1,
-        message_delay_ms = COALESCE($1, settings.message_delay_ms),
-        sender_switch_delay_ms = COALESCE($2, settings.sender_switch_delay_ms),
-        campaign_delay_ms = COALESCE($3, settings.campaign_delay_ms)
+        message_delay_ms = COALESCE($1::bigint, settings.message_delay_ms),
+        sender_switch_delay_ms = COALESCE($2::bigint, settings.sender_switch_delay_ms),
+        campaign_delay_ms = COALESCE($3::bigint, settings.campaign_delay_ms)
     RETURNING message_delay_ms, sender_switch_delay_ms, campaign_delay_ms";
 
 /// Changes the global delays that are given; returns all of them.

@@ -42,22 +42,22 @@ pub struct Figures {
 const FIGURES: &str = "
     SELECT s.working, s.all_of_them, s.queued,
         (SELECT COALESCE(sum(sent_today), 0)::bigint FROM senders
-            WHERE sent_day = (now() AT TIME ZONE 'UTC')::date AND ($1::text IS NULL OR phone = $1)),
+            WHERE sent_day = (now() AT TIME ZONE 'UTC')::date AND ($1::text IS NULL OR phone = $1::text)),
         o.messages, o.campaigns,
-        (SELECT count(*) FROM campaigns WHERE $1 IS NULL OR sender = $1),
-        (SELECT count(*) FROM senders WHERE $1 IS NULL OR phone = $1),
+        (SELECT count(*) FROM campaigns WHERE $1::text IS NULL OR sender = $1::text),
+        (SELECT count(*) FROM senders WHERE $1::text IS NULL OR phone = $1::text),
         (SELECT count(*) FROM workers), (SELECT count(*) FROM workers WHERE health = 'up'),
         (SELECT count(*) FROM replicas WHERE service = 'sender'
             AND seen_at > now() - make_interval(secs => $2)),
-        (SELECT count(*) FROM outbox WHERE $1 IS NULL OR sender = $1)
+        (SELECT count(*) FROM outbox WHERE $1::text IS NULL OR sender = $1::text)
     FROM (
         SELECT count(*) FILTER (WHERE status = 'WORKING') AS working, count(*) AS all_of_them,
             count(*) FILTER (WHERE worker_id IS NULL) AS queued
-        FROM sessions WHERE wanted <> 'GONE' AND ($1 IS NULL OR phone = $1)
+        FROM sessions WHERE wanted <> 'GONE' AND ($1::text IS NULL OR phone = $1::text)
     ) s, (
         SELECT count(*) AS campaigns, COALESCE(sum(total - sending - sent - delivered - read
             - failed - cancelled - suppressed - unknown), 0)::bigint AS messages
-        FROM campaigns WHERE completed_at IS NULL AND ($1 IS NULL OR sender = $1)
+        FROM campaigns WHERE completed_at IS NULL AND ($1::text IS NULL OR sender = $1::text)
     ) o";
 
 /// The figures of one sender, or of everybody.
