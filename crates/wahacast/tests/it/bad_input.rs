@@ -39,7 +39,11 @@ async fn no_input_breaks_the_system() {
     let mut heard = system.fleet.heard().await;
     heard.retain(|one| campaign.recipients.contains(&one.recipient().to_owned()));
     checks::all_heard_once(&heard, &[campaign]);
-    assert_eq!(system.process("gateway", 1).pid, pid, "the gateway was started again");
+    assert_eq!(
+        system.process("gateway", 1).pid,
+        pid,
+        "the gateway was started again"
+    );
     let log = system.log("gateway");
     assert!(!log.contains("panicked"), "the gateway panicked");
 }
@@ -55,16 +59,31 @@ struct Case {
 
 fn send(body: impl Into<Vec<u8>>, fine: &'static [u16]) -> Case {
     let (method, path) = (Method::POST, "/api/send".to_owned());
-    Case { method, path, kind: "application/json", body: body.into(), fine }
+    Case {
+        method,
+        path,
+        kind: "application/json",
+        body: body.into(),
+        fine,
+    }
 }
 
 fn get(path: &str, fine: &'static [u16]) -> Case {
     let (method, path) = (Method::GET, path.to_owned());
-    Case { method, path, kind: "application/json", body: Vec::new(), fine }
+    Case {
+        method,
+        path,
+        kind: "application/json",
+        body: Vec::new(),
+        fine,
+    }
 }
 
 fn post(path: &str, body: &Value, fine: &'static [u16]) -> Case {
-    Case { path: path.to_owned(), ..send(body.to_string(), fine) }
+    Case {
+        path: path.to_owned(),
+        ..send(body.to_string(), fine)
+    }
 }
 
 /// A submission that is right but for `field`.
@@ -89,26 +108,53 @@ fn cases() -> Vec<Case> {
         send(&b"{\"sender_number\": \"\xc3\x28\"}"[..], &[400]),
         send(deep.clone(), &[400]),
         send(format!("{{\"sender_number\": {deep}}}"), &[400]),
-        send(r#"{"sender_number": "\ud800", "recipients": [], "template": ""}"#, &[400]),
+        send(
+            r#"{"sender_number": "\ud800", "recipients": [], "template": ""}"#,
+            &[400],
+        ),
         send(with("template", json!("nul \u{0} inside")), &[202, 422]),
         send(with("variables", json!({"name": "nul \u{0}"})), &[202, 422]),
         send(with("sender_number", json!("42108\u{0}77")), &[422]),
         send(with("sender_number", json!("٤٢١٠٨٠٧٧")), &[422]),
         send(with("sender_number", json!(1e300)), &[422]),
         send(with("recipients", json!([])), &[422]),
-        send(with("recipients", json!([null, 7, {}, [], "abc", {"number": "x"}])), &[422]),
+        send(
+            with(
+                "recipients",
+                json!([null, 7, {}, [], "abc", {"number": "x"}]),
+            ),
+            &[422],
+        ),
         send(with("recipients", json!({"0": "4912345678"})), &[422]),
         send(with("template", json!("{{")), &[202, 422]),
         send(with("template", json!("{{missing}}")), &[422]),
         send(with("media_url", json!("file:///etc/passwd")), &[422]),
         send(with("media_url", json!("http://\u{0}/")), &[422]),
         send(with("on_invalid", json!("shrug")), &[422]),
-        Case { kind: "text/plain", ..send("{}", &[415]) },
-        Case { kind: "application/x-ndjson", ..send("{}\n{\n", &[400, 422]) },
-        Case { kind: "application/x-ndjson", ..send("", &[400, 422]) },
-        Case { kind: "multipart/form-data; boundary=x", ..send("--x--", &[415]) },
-        Case { method: Method::PUT, ..send("{}", &[404, 405]) },
-        Case { method: Method::TRACE, ..send("", &[404, 405]) },
+        Case {
+            kind: "text/plain",
+            ..send("{}", &[415])
+        },
+        Case {
+            kind: "application/x-ndjson",
+            ..send("{}\n{\n", &[400, 422])
+        },
+        Case {
+            kind: "application/x-ndjson",
+            ..send("", &[400, 422])
+        },
+        Case {
+            kind: "multipart/form-data; boundary=x",
+            ..send("--x--", &[415])
+        },
+        Case {
+            method: Method::PUT,
+            ..send("{}", &[404, 405])
+        },
+        Case {
+            method: Method::TRACE,
+            ..send("", &[404, 405])
+        },
         get("/api/send", &[404, 405]),
         get("/api/status/not-an-id", &[404, 422]),
         get("/api/status/%00", &[404, 422]),
@@ -118,22 +164,66 @@ fn cases() -> Vec<Case> {
         get(&format!("/api/campaigns/{id}/failed"), &[404]),
         get("/api/sessions/%00", &[404, 422]),
         get("/api/sessions/%ff%fe/qr", &[400, 404, 422]),
-        get(&format!("/api/sessions/{SENDER}/qr?format=holo"), &[200, 422]),
-        post("/api/sessions", &json!({"phone_number": "1".repeat(100_000)}), &[422]),
+        get(
+            &format!("/api/sessions/{SENDER}/qr?format=holo"),
+            &[200, 422],
+        ),
+        post(
+            "/api/sessions",
+            &json!({"phone_number": "1".repeat(100_000)}),
+            &[422],
+        ),
         post("/api/sessions", &json!({"phone_number": null}), &[422]),
-        post("/api/sessions", &json!({"phone_number": {"$gt": ""}}), &[422]),
+        post(
+            "/api/sessions",
+            &json!({"phone_number": {"$gt": ""}}),
+            &[422],
+        ),
     ];
     for query in [
-        "sender_number=%00", "sender_number=1", "limit=0", "limit=1001", "limit=-1", "limit=1e9",
-        "limit=99999999999999999999", "cursor=%00", "cursor=!!!!", "cursor=AAAA", "status=WHAT",
-        "start_date=yesterday", "end_date=2026-13-45", "start_date=-271821-04-20T00:00:00Z",
+        "sender_number=%00",
+        "sender_number=1",
+        "limit=0",
+        "limit=1001",
+        "limit=-1",
+        "limit=1e9",
+        "limit=99999999999999999999",
+        "cursor=%00",
+        "cursor=!!!!",
+        "cursor=AAAA",
+        "status=WHAT",
+        "start_date=yesterday",
+        "end_date=2026-13-45",
+        "start_date=-271821-04-20T00:00:00Z",
     ] {
-        cases.push(get(&format!("/api/campaigns?sender_number={SENDER}&{query}"), &[400, 422]));
+        cases.push(get(
+            &format!("/api/campaigns?sender_number={SENDER}&{query}"),
+            &[400, 422],
+        ));
     }
-    for delay in [json!(1e308), json!(-1), json!("soon"), json!(null), json!([]), json!(86_400.001)] {
-        cases.push(post("/api/admin/delays", &json!({"MESSAGE_DELAY": delay}), &[422]));
+    for delay in [
+        json!(1e308),
+        json!(-1),
+        json!("soon"),
+        json!(null),
+        json!([]),
+        json!(86_400.001),
+    ] {
+        cases.push(post(
+            "/api/admin/delays",
+            &json!({"MESSAGE_DELAY": delay}),
+            &[422],
+        ));
     }
-    for url in ["", "x", "ftp://h", "http://", "http://h:99999", "http://a b", "file:///etc/passwd"] {
+    for url in [
+        "",
+        "x",
+        "ftp://h",
+        "http://",
+        "http://h:99999",
+        "http://a b",
+        "file:///etc/passwd",
+    ] {
         let body = json!({"url": url, "api_key": "k"});
         cases.push(post("/api/admin/workers?check=false", &body, &[422]));
     }
@@ -153,8 +243,13 @@ async fn malformed_requests(api: &Api) {
             .header("Content-Type", case.kind)
             .body(case.body.clone());
         let answer = api.ask(request).await;
-        let problem = answer.header("content-type").starts_with("application/problem+json");
-        let shown: String = String::from_utf8_lossy(&case.body).chars().take(90).collect();
+        let problem = answer
+            .header("content-type")
+            .starts_with("application/problem+json");
+        let shown: String = String::from_utf8_lossy(&case.body)
+            .chars()
+            .take(90)
+            .collect();
         let question = format!("{} {} {} {shown}", case.method, case.path, case.kind);
         if !case.fine.contains(&answer.status) {
             let said: String = answer.text().chars().take(200).collect();
@@ -164,7 +259,11 @@ async fn malformed_requests(api: &Api) {
             writeln!(faults, "{question}\n    gave {} as {kind:?}", answer.status).unwrap();
         }
     }
-    assert!(faults.is_empty(), "{} requests, and these went wrong:\n{faults}", cases.len());
+    assert!(
+        faults.is_empty(),
+        "{} requests, and these went wrong:\n{faults}",
+        cases.len()
+    );
     all_faults_at_once(api).await;
     println!("{} malformed requests, each with its own 4xx", cases.len());
 }
@@ -175,12 +274,21 @@ async fn all_faults_at_once(api: &Api) {
     });
     let problem = api.post("/api/send", &body).await.expect_problem(422);
     let faults = problem["errors"].as_array().unwrap();
-    let pointers: Vec<&str> = faults.iter().filter_map(|one| one["pointer"].as_str()).collect();
+    let pointers: Vec<&str> = faults
+        .iter()
+        .filter_map(|one| one["pointer"].as_str())
+        .collect();
     for pointer in ["/sender_number", "/recipients/1", "/template"] {
-        assert!(pointers.contains(&pointer), "{pointer} is not among {problem}");
+        assert!(
+            pointers.contains(&pointer),
+            "{pointer} is not among {problem}"
+        );
     }
     let detail = problem.to_string();
-    assert!(detail.contains("letter"), "the fault of recipient 1 is not told: {detail}");
+    assert!(
+        detail.contains("letter"),
+        "the fault of recipient 1 is not told: {detail}"
+    );
 }
 
 /// What is not HTTP is refused or cut off, and never a 5xx.
@@ -226,7 +334,10 @@ async fn a_stream_cut_in_the_middle_leaves_nothing(system: &System) {
     stream.write_all(head.as_bytes()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     drop(stream);
-    let good: String = text.lines().take(4).fold(String::new(), |all, line| all + line + "\n");
+    let good: String = text
+        .lines()
+        .take(4)
+        .fold(String::new(), |all, line| all + line + "\n");
     let bad = format!("{good}\"not a number\"\n");
     let streamed = async |body: String| {
         let request = api.request(Method::POST, "/api/send");
@@ -234,7 +345,11 @@ async fn a_stream_cut_in_the_middle_leaves_nothing(system: &System) {
         api.ask(request.body(body)).await
     };
     streamed(bad).await.expect_problem(422);
-    assert_eq!(api.get(&listed).await.expect(200), before, "half a campaign exists");
+    assert_eq!(
+        api.get(&listed).await.expect(200),
+        before,
+        "half a campaign exists"
+    );
     let accepted = streamed(good).await.expect(202);
     assert_eq!(accepted["total_messages"], 3, "{accepted}");
     let cancel = format!("/api/cancel/{}", accepted["id"].as_str().unwrap());
@@ -243,7 +358,13 @@ async fn a_stream_cut_in_the_middle_leaves_nothing(system: &System) {
     let left: i64 = {
         let sql = "SELECT count(*) FROM messages WHERE NOT EXISTS
             (SELECT 1 FROM campaigns WHERE campaigns.id = messages.campaign_id)";
-        system.ledger().await.query_one(sql, &[]).await.unwrap().get(0)
+        system
+            .ledger()
+            .await
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get(0)
     };
     assert_eq!(left, 0, "messages without a campaign");
 }
@@ -263,14 +384,25 @@ async fn forged_webhooks(system: &System) {
                     .header("X-Webhook-Hmac-Algorithm", "sha512");
             }
             let answer = api.ask(request).await;
-            assert!(answer.status < 500, "{path}: {} {}", answer.status, answer.text());
+            assert!(
+                answer.status < 500,
+                "{path}: {} {}",
+                answer.status,
+                answer.text()
+            );
         }
     }
     let garbage = api.request(Method::POST, &format!("/api/webhook/waha/{SENDER}/1"));
     let answer = api.ask(garbage.body("\u{0}")).await;
     assert!(answer.status < 500, "{} {}", answer.status, answer.text());
-    let session = api.get(&format!("/api/sessions/{SENDER}")).await.expect(200);
-    assert_eq!(session["status"], "WORKING", "a forged webhook was believed: {session}");
+    let session = api
+        .get(&format!("/api/sessions/{SENDER}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        session["status"], "WORKING",
+        "a forged webhook was believed: {session}"
+    );
 }
 
 /// A crowd of readers and bad writers at once: every one gets an answer.
@@ -278,14 +410,26 @@ async fn many_at_once(api: &Api) {
     let began = Instant::now();
     let calls = (0..400).map(|n| async move {
         match n % 4 {
-            0 => api.get("/api/status/01940000-0000-7000-8000-000000000000").await.expect_status(404),
-            1 => api.post("/api/send", &json!({"sender_number": n})).await.expect_status(422),
+            0 => api
+                .get("/api/status/01940000-0000-7000-8000-000000000000")
+                .await
+                .expect_status(404),
+            1 => api
+                .post("/api/send", &json!({"sender_number": n}))
+                .await
+                .expect_status(422),
             2 => api.admin_get("/api/admin/metrics").await.expect_status(200),
-            _ => api.get(&format!("/api/campaigns?sender_number={SENDER}")).await.expect_status(200),
+            _ => api
+                .get(&format!("/api/campaigns?sender_number={SENDER}"))
+                .await
+                .expect_status(200),
         }
     });
     join_all(calls).await;
-    println!("400 requests at once took {:.1} s", began.elapsed().as_secs_f64());
+    println!(
+        "400 requests at once took {:.1} s",
+        began.elapsed().as_secs_f64()
+    );
 }
 
 /// One bad number among 100,000 refuses all of them and names it; without it, one request takes
@@ -294,11 +438,16 @@ async fn a_hundred_thousand_recipients(system: &System, pid: i32) {
     let mut recipients: Vec<String> = (0..100_000).map(|n| format!("47{n:09}")).collect();
     let good = recipients[77_777].clone();
     recipients[77_777] = "47x".to_owned();
-    let body = |recipients: &[String]| {
-        json!({"sender_number": SENDER, "recipients": recipients, "template": "many"})
-    };
-    let refused = system.api.post("/api/send", &body(&recipients)).await.expect_problem(422);
-    assert_eq!(refused["errors"][0]["pointer"], "/recipients/77777", "{refused}");
+    let body = |recipients: &[String]| json!({"sender_number": SENDER, "recipients": recipients, "template": "many"});
+    let refused = system
+        .api
+        .post("/api/send", &body(&recipients))
+        .await
+        .expect_problem(422);
+    assert_eq!(
+        refused["errors"][0]["pointer"], "/recipients/77777",
+        "{refused}"
+    );
     recipients[77_777] = good;
     let body = body(&recipients);
     let (before, began) = (peak_kilobytes(pid), Instant::now());
@@ -313,13 +462,20 @@ async fn a_hundred_thousand_recipients(system: &System, pid: i32) {
     assert!(took < Duration::from_secs(20), "accepting took {took:?}");
     assert!(grown < 100_000, "memory grew by {grown} kB");
     let cancel = format!("/api/cancel/{}", accepted["id"].as_str().unwrap());
-    let cancelled = system.api.ask(system.api.request(Method::POST, &cancel)).await.expect(200);
+    let cancelled = system
+        .api
+        .ask(system.api.request(Method::POST, &cancel))
+        .await
+        .expect(200);
     assert_eq!(cancelled["status"], "CANCELLED", "{cancelled}");
 }
 
 /// The most memory that a process has held so far.
 fn peak_kilobytes(pid: i32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -31,16 +31,25 @@ async fn the_guide_works_as_written() {
     plan.register = false;
     let system = System::start(plan).await;
     admin_calls_need_the_key(&system).await;
-    step("1-4", "three workers are registered, each with room for one session");
+    step(
+        "1-4",
+        "three workers are registered, each with room for one session",
+    );
     let ids = register_workers(&system).await;
     delays_are_set_and_shown(&system).await;
-    step("5-7", "a session is created, its QR scanned, its status checked");
+    step(
+        "5-7",
+        "a session is created, its QR scanned, its status checked",
+    );
     create_and_scan(&system, FIRST).await;
     step("8-10", "the same for a second number");
     create_and_scan(&system, SECOND).await;
     step("11", "the dashboards show two sessions on two workers");
     dashboards_show_two_workers(&system).await;
-    step("+", "three are too many: who waits is told its place, and gets the room that appears");
+    step(
+        "+",
+        "three are too many: who waits is told its place, and gets the room that appears",
+    );
     a_fourth_number_waits_and_is_placed(&system).await;
     step("12-13", "campaigns, and their status to the end");
     let campaigns = campaigns_complete(&system).await;
@@ -68,7 +77,10 @@ async fn admin_calls_need_the_key(system: &System) {
         (Method::GET, "/api/admin/delays"),
         (Method::POST, "/api/admin/delays"),
         (Method::GET, "/api/admin/user-delays?sender_number=42108077"),
-        (Method::POST, "/api/admin/user-delays?sender_number=42108077&message_delay=3"),
+        (
+            Method::POST,
+            "/api/admin/user-delays?sender_number=42108077&message_delay=3",
+        ),
         (Method::POST, "/api/admin/workers"),
         (Method::GET, "/api/admin/workers"),
         (Method::PATCH, worker),
@@ -80,8 +92,12 @@ async fn admin_calls_need_the_key(system: &System) {
         (Method::GET, "/api/admin/sessions"),
         (Method::GET, "/api/admin/session-numbers"),
     ] {
-        api.ask(api.request(method.clone(), path)).await.expect_problem(401);
-        let wrong = api.request(method, path).header("X-Admin-API-Key", "not the admin's key");
+        api.ask(api.request(method.clone(), path))
+            .await
+            .expect_problem(401);
+        let wrong = api
+            .request(method, path)
+            .header("X-Admin-API-Key", "not the admin's key");
         api.ask(wrong).await.expect_problem(401);
     }
     let wrong = api.request(Method::GET, "/api/campaigns?sender_number=42108077");
@@ -96,23 +112,38 @@ async fn register_workers(system: &System) -> Vec<String> {
         let body = json!({"url": worker.url, "api_key": worker.api_key});
         let answer = api.admin_post("/api/admin/workers", &body).await;
         let registered = answer.expect(201);
-        assert!(!answer.text().contains(&worker.api_key), "the key is shown again");
+        assert!(
+            !answer.text().contains(&worker.api_key),
+            "the key is shown again"
+        );
         ids.push(registered["id"].as_str().unwrap().to_owned());
-        api.admin_post("/api/admin/workers", &body).await.expect_problem(409);
+        api.admin_post("/api/admin/workers", &body)
+            .await
+            .expect_problem(409);
     }
     let spare = &system.fleet.workers[3];
     let wrong_key = json!({"url": spare.url, "api_key": "wrong"});
-    api.admin_post("/api/admin/workers", &wrong_key).await.expect_problem(422);
+    api.admin_post("/api/admin/workers", &wrong_key)
+        .await
+        .expect_problem(422);
     let unreachable = json!({"url": "http://127.0.0.1:9", "api_key": "wrong"});
-    api.admin_post("/api/admin/workers", &unreachable).await.expect_problem(422);
+    api.admin_post("/api/admin/workers", &unreachable)
+        .await
+        .expect_problem(422);
     let listed = api.admin_get("/api/admin/workers").await;
     for worker in &system.fleet.workers {
-        assert!(!listed.text().contains(&worker.api_key), "a key is shown again");
+        assert!(
+            !listed.text().contains(&worker.api_key),
+            "a key is shown again"
+        );
     }
     let listed = listed.expect(200);
     assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
     for worker in listed.as_array().unwrap() {
-        assert_eq!((&worker["capacity"], &worker["max_live"]), (&json!(1), &json!(1)));
+        assert_eq!(
+            (&worker["capacity"], &worker["max_live"]),
+            (&json!(1), &json!(1))
+        );
         assert_eq!(worker["health"], "up", "{worker}");
         assert_eq!(worker["state"], "active", "{worker}");
     }
@@ -126,19 +157,37 @@ async fn delays_are_set_and_shown(system: &System) {
     let guide = json!({"MESSAGE_DELAY": 2, "SENDER_SWITCH_DELAY": 5});
     api.admin_post(path, &guide).await.expect(200);
     let shown = api.admin_get(path).await.expect(200);
-    assert_eq!(seconds(&shown, ["MESSAGE_DELAY", "SENDER_SWITCH_DELAY"]), [2.0, 5.0]);
+    assert_eq!(
+        seconds(&shown, ["MESSAGE_DELAY", "SENDER_SWITCH_DELAY"]),
+        [2.0, 5.0]
+    );
     let quick = json!({"MESSAGE_DELAY": 0.1, "SENDER_SWITCH_DELAY": 0.1, "CAMPAIGN_DELAY": 0});
     api.admin_post(path, &quick).await.expect(200);
-    api.admin_post(path, &json!({"CAMPAIGN_DELAY": 0.5})).await.expect(200);
+    api.admin_post(path, &json!({"CAMPAIGN_DELAY": 0.5}))
+        .await
+        .expect(200);
     let shown = api.admin_get(path).await.expect(200);
-    assert_eq!(seconds(&shown, ["MESSAGE_DELAY", "CAMPAIGN_DELAY"]), [0.1, 0.5]);
-    api.admin_post(path, &json!({"CAMPAIGN_DELAY": 0})).await.expect(200);
-    api.admin_post(path, &json!({"MESSAGE_DELAY": -1})).await.expect_problem(422);
-    api.admin_post(path, &json!({"MESSAGE_DELAY": 86_401})).await.expect_problem(422);
+    assert_eq!(
+        seconds(&shown, ["MESSAGE_DELAY", "CAMPAIGN_DELAY"]),
+        [0.1, 0.5]
+    );
+    api.admin_post(path, &json!({"CAMPAIGN_DELAY": 0}))
+        .await
+        .expect(200);
+    api.admin_post(path, &json!({"MESSAGE_DELAY": -1}))
+        .await
+        .expect_problem(422);
+    api.admin_post(path, &json!({"MESSAGE_DELAY": 86_401}))
+        .await
+        .expect_problem(422);
 }
 
 fn seconds<const N: usize>(shown: &Value, fields: [&str; N]) -> [f64; N] {
-    fields.map(|field| shown[field].as_f64().unwrap_or_else(|| panic!("{field}: {shown}")))
+    fields.map(|field| {
+        shown[field]
+            .as_f64()
+            .unwrap_or_else(|| panic!("{field}: {shown}"))
+    })
 }
 
 async fn create_and_scan(system: &System, phone: &str) {
@@ -154,27 +203,51 @@ async fn create_and_scan(system: &System, phone: &str) {
     let qr = eventually("a QR", SESSION_WITHIN, async || {
         let answer = api.get(&path).await;
         if answer.status == 503 {
-            assert!(!answer.header("retry-after").is_empty(), "503 without Retry-After");
+            assert!(
+                !answer.header("retry-after").is_empty(),
+                "503 without Retry-After"
+            );
             return None;
         }
         Some(answer.expect(200))
     })
     .await;
-    assert!(qr["qr_code"].as_str().unwrap().starts_with(PNG), "the QR is no PNG: {qr}");
-    assert!(qr["status"] == "SCAN_QR_CODE" && qr["expires_at"].is_string(), "{qr}");
-    let by_accept = api.request(Method::GET, &path).header("Accept", "image/png");
-    for answer in [api.ask(by_accept).await, api.get(&format!("{path}?format=image")).await] {
+    assert!(
+        qr["qr_code"].as_str().unwrap().starts_with(PNG),
+        "the QR is no PNG: {qr}"
+    );
+    assert!(
+        qr["status"] == "SCAN_QR_CODE" && qr["expires_at"].is_string(),
+        "{qr}"
+    );
+    let by_accept = api
+        .request(Method::GET, &path)
+        .header("Accept", "image/png");
+    for answer in [
+        api.ask(by_accept).await,
+        api.get(&format!("{path}?format=image")).await,
+    ] {
         answer.expect_status(200);
         assert_eq!(answer.header("content-type"), "image/png");
-        assert!(answer.body.starts_with(b"\x89PNG\r\n\x1a\n"), "the picture is no PNG");
+        assert!(
+            answer.body.starts_with(b"\x89PNG\r\n\x1a\n"),
+            "the picture is no PNG"
+        );
     }
     let waiting = api.get(&format!("/api/sessions/{phone}")).await.expect(200);
     assert_eq!(waiting["requires_auth"], true, "{waiting}");
     let worker = system.scan(phone).await;
     let session = api.get(&format!("/api/sessions/{phone}")).await.expect(200);
     assert_eq!(session["requires_auth"], false, "{session}");
-    for field in ["phone_number", "status", "message", "last_active", "expires_at", "worker", "data"]
-    {
+    for field in [
+        "phone_number",
+        "status",
+        "message",
+        "last_active",
+        "expires_at",
+        "worker",
+        "data",
+    ] {
         assert!(session.get(field).is_some(), "no {field} in {session}");
     }
     let linked = api.get(&path).await.expect(200);
@@ -187,7 +260,11 @@ async fn dashboards_show_two_workers(system: &System) {
     for phone in [FIRST, SECOND] {
         let (worker, status) = system.fleet.holder(phone).await.unwrap();
         assert_eq!(status, "WORKING", "{phone} on worker {worker}");
-        assert_eq!(system.fleet.dashboard(worker).await.len(), 1, "worker {worker}");
+        assert_eq!(
+            system.fleet.dashboard(worker).await.len(),
+            1,
+            "worker {worker}"
+        );
         holders.push(worker);
     }
     assert_ne!(holders[0], holders[1], "both sessions are on one worker");
@@ -202,7 +279,10 @@ async fn a_fourth_number_waits_and_is_placed(system: &System) {
         is_queued(&queued, place);
         let shown = api.get(&format!("/api/sessions/{phone}")).await.expect(200);
         is_queued(&shown, place);
-        assert!(system.fleet.holder(phone).await.is_none(), "{phone} is on a worker");
+        assert!(
+            system.fleet.holder(phone).await.is_none(),
+            "{phone} is on a worker"
+        );
     }
     let removed = format!("/api/sessions/{THIRD}");
     let began = Instant::now();
@@ -210,19 +290,31 @@ async fn a_fourth_number_waits_and_is_placed(system: &System) {
     assert_eq!(last["phone_number"], THIRD, "{last}");
     api.get(&removed).await.expect_problem(404);
     system.session_is(FOURTH, "SCAN_QR_CODE").await;
-    println!("       {FOURTH} had its QR {:.2} s after room appeared", began.elapsed().as_secs_f64());
-    is_queued(&api.get(&format!("/api/sessions/{FIFTH}")).await.expect(200), 1);
+    println!(
+        "       {FOURTH} had its QR {:.2} s after room appeared",
+        began.elapsed().as_secs_f64()
+    );
+    is_queued(
+        &api.get(&format!("/api/sessions/{FIFTH}")).await.expect(200),
+        1,
+    );
     let code = format!("/api/sessions/{FOURTH}/pairing-code");
     let code = api.ask(api.request(Method::POST, &code)).await.expect(200);
     assert!(!code["code"].as_str().unwrap().is_empty(), "{code}");
-    assert!(system.fleet.holder(THIRD).await.is_none(), "{THIRD} is still on a worker");
+    assert!(
+        system.fleet.holder(THIRD).await.is_none(),
+        "{THIRD} is still on a worker"
+    );
 }
 
 #[track_caller]
 fn is_queued(session: &Value, place: u64) {
     assert_eq!(session["status"], "QUEUED", "{session}");
     let message = session["message"].as_str().unwrap();
-    assert!(message.contains(&format!("place {place}")), "its place, {place}, is not in {session}");
+    assert!(
+        message.contains(&format!("place {place}")),
+        "its place, {place}, is not in {session}"
+    );
 }
 
 async fn campaigns_complete(system: &System) -> Vec<Ordered> {
@@ -238,7 +330,10 @@ async fn campaigns_complete(system: &System) -> Vec<Ordered> {
         assert!(accepted[field].is_string(), "no {field} in {accepted}");
     }
     assert_eq!(accepted["sender_number"], FIRST);
-    assert_eq!((&accepted["total_messages"], &accepted["duplicates_removed"]), (&json!(1), &json!(0)));
+    assert_eq!(
+        (&accepted["total_messages"], &accepted["duplicates_removed"]),
+        (&json!(1), &json!(0))
+    );
     let mut campaigns = vec![Ordered {
         id: accepted["id"].as_str().unwrap().to_owned(),
         sender: FIRST.to_owned(),
@@ -256,7 +351,10 @@ async fn campaigns_complete(system: &System) -> Vec<Ordered> {
         let wanted = format!("Dear {}, welcome to the club!", &one.recipient()[5..]);
         assert_eq!(one.text, wanted, "the template was not filled in");
     }
-    println!("       {} messages were heard, each by its recipient alone", heard.len());
+    println!(
+        "       {} messages were heard, each by its recipient alone",
+        heard.len()
+    );
     campaigns
 }
 
@@ -270,8 +368,15 @@ async fn personal_campaign(system: &System) -> Ordered {
         "recipients": listed,
         "template": "Dear {{name}}, welcome to the {{what}}!",
     });
-    let refused = system.api.post("/api/send", &body).await.expect_problem(422);
-    assert!(refused.to_string().contains("what"), "the missing variable is not named: {refused}");
+    let refused = system
+        .api
+        .post("/api/send", &body)
+        .await
+        .expect_problem(422);
+    assert!(
+        refused.to_string().contains("what"),
+        "the missing variable is not named: {refused}"
+    );
     listed.push(personal(&format!("+{}", recipients[0])));
     body["recipients"] = json!(listed);
     body["variables"] = json!({"what": "club"});
@@ -291,19 +396,41 @@ fn status_is_complete(status: &Value, campaign: &Ordered) {
     assert_eq!(status["sender_number"], campaign.sender.as_str());
     let count = |field: &str| {
         let field = format!("{field}_messages");
-        status[&field].as_u64().unwrap_or_else(|| panic!("no {field} in {status}"))
+        status[&field]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no {field} in {status}"))
     };
-    let parts = ["pending", "sent", "delivered", "read", "failed", "cancelled", "unknown"];
+    let parts = [
+        "pending",
+        "sent",
+        "delivered",
+        "read",
+        "failed",
+        "cancelled",
+        "unknown",
+    ];
     parts.iter().for_each(|part| {
         count(part);
     });
     assert_eq!(count("total"), campaign.recipients.len() as u64);
-    assert_eq!(count("sent"), count("total"), "a completed campaign has sent all: {status}");
-    assert_eq!(count("pending") + count("failed") + count("cancelled") + count("unknown"), 0);
+    assert_eq!(
+        count("sent"),
+        count("total"),
+        "a completed campaign has sent all: {status}"
+    );
+    assert_eq!(
+        count("pending") + count("failed") + count("cancelled") + count("unknown"),
+        0
+    );
     for field in ["created_at", "started_at", "completed_at"] {
         assert!(status[field].is_string(), "no {field} in {status}");
     }
-    for field in ["reason", "next_attempt_at", "estimated_finish_at", "progress"] {
+    for field in [
+        "reason",
+        "next_attempt_at",
+        "estimated_finish_at",
+        "progress",
+    ] {
         assert!(status.get(field).is_some(), "no {field} in {status}");
     }
 }
@@ -316,42 +443,88 @@ async fn every_campaign_call(system: &System, campaigns: &[Ordered]) {
     assert_eq!(messages.len(), campaigns[1].recipients.len());
     for message in messages {
         for field in [
-            "recipient", "status", "text", "error", "error_code", "attempts", "waha_message_id",
-            "sent_at", "delivered_at", "read_at",
+            "recipient",
+            "status",
+            "text",
+            "error",
+            "error_code",
+            "attempts",
+            "waha_message_id",
+            "sent_at",
+            "delivered_at",
+            "read_at",
         ] {
             assert!(message.get(field).is_some(), "no {field} in {message}");
         }
     }
-    let listed = api.get(&format!("/api/campaigns?sender_number={SECOND}")).await.expect(200);
+    let listed = api
+        .get(&format!("/api/campaigns?sender_number={SECOND}"))
+        .await
+        .expect(200);
     assert_eq!(listed.as_array().unwrap().len(), 1, "{listed}");
     assert_eq!(listed[0]["id"], campaigns[1].id.as_str());
     let all = api.admin_get("/api/campaigns").await.expect(200);
     assert_eq!(all.as_array().unwrap().len(), 2, "{all}");
-    assert_eq!(all[0]["id"], campaigns[1].id.as_str(), "newest first: {all}");
+    assert_eq!(
+        all[0]["id"],
+        campaigns[1].id.as_str(),
+        "newest first: {all}"
+    );
     let unscoped = api.get("/api/campaigns").await;
-    assert!((400..500).contains(&unscoped.status), "a user sees the campaigns of others");
+    assert!(
+        (400..500).contains(&unscoped.status),
+        "a user sees the campaigns of others"
+    );
     pages_link_to_the_next(system).await;
-    api.post(&format!("/api/cancel/{}", campaigns[0].id), &json!({})).await.expect_problem(409);
-    let failed = api.get(&format!("/api/campaigns/{}/failed", campaigns[0].id)).await.expect(200);
-    assert_eq!((&failed["count"], &failed["recipients"]), (&json!(0), &json!([])), "{failed}");
+    api.post(&format!("/api/cancel/{}", campaigns[0].id), &json!({}))
+        .await
+        .expect_problem(409);
+    let failed = api
+        .get(&format!("/api/campaigns/{}/failed", campaigns[0].id))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&failed["count"], &failed["recipients"]),
+        (&json!(0), &json!([])),
+        "{failed}"
+    );
     assert_eq!(failed["campaign_id"], campaigns[0].id.as_str(), "{failed}");
     let missing = "/api/status/01940000-0000-7000-8000-000000000000";
     api.get(missing).await.expect_problem(404);
     cancelling(system).await;
-    let own = api.get(&format!("/api/metrics?sender_number={SECOND}")).await.expect(200);
-    assert_eq!(own["messages_sent_today"], campaigns[1].recipients.len(), "{own}");
+    let own = api
+        .get(&format!("/api/metrics?sender_number={SECOND}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        own["messages_sent_today"],
+        campaigns[1].recipients.len(),
+        "{own}"
+    );
     let unknown = json!({"sender_number": "21600000000", "recipients": ["4912345678"],
         "template": "x"});
     let unknown = api.post("/api/send", &unknown).await.expect_problem(409);
-    assert!(unknown["type"].as_str().unwrap().contains("sender-unknown"), "{unknown}");
-    assert!(unknown["detail"].as_str().unwrap().contains("/api/sessions"), "{unknown}");
+    assert!(
+        unknown["type"].as_str().unwrap().contains("sender-unknown"),
+        "{unknown}"
+    );
+    assert!(
+        unknown["detail"]
+            .as_str()
+            .unwrap()
+            .contains("/api/sessions"),
+        "{unknown}"
+    );
 }
 
 async fn pages_link_to_the_next(system: &System) {
     let first = system.api.admin_get("/api/campaigns?limit=1").await;
     assert_eq!(first.expect(200).as_array().unwrap().len(), 1);
     let link = first.header("link");
-    assert!(link.contains("rel=\"next\""), "no next page in Link: {link:?}");
+    assert!(
+        link.contains("rel=\"next\""),
+        "no next page in Link: {link:?}"
+    );
     let next = link.split(['<', '>']).nth(1).unwrap();
     let next = next.strip_prefix(&system.api.base).unwrap_or(next);
     let second = system.api.admin_get(next).await.expect(200);
@@ -370,9 +543,15 @@ async fn cancelling(system: &System) {
     })
     .await;
     let cancel = format!("/api/cancel/{}", campaign.id);
-    let cancelled = api.ask(api.request(Method::POST, &cancel)).await.expect(200);
+    let cancelled = api
+        .ask(api.request(Method::POST, &cancel))
+        .await
+        .expect(200);
     assert_eq!(cancelled["status"], "CANCELLED", "{cancelled}");
-    let again = api.ask(api.request(Method::POST, &cancel)).await.expect(200);
+    let again = api
+        .ask(api.request(Method::POST, &cancel))
+        .await
+        .expect(200);
     assert_eq!(again["status"], "CANCELLED", "{again}");
     let count = |status: &Value, field: &str| status[field].as_u64().unwrap();
     let last = eventually("what was in flight to conclude", BOUND, async || {
@@ -383,8 +562,14 @@ async fn cancelling(system: &System) {
     .await;
     assert!(count(&last, "cancelled_messages") > 400, "{last}");
     let heard = system.fleet.heard().await;
-    let of_it = heard.iter().filter(|one| campaign.recipients.contains(&one.recipient().to_owned()));
-    assert_eq!(of_it.count() as u64, count(&last, "sent_messages"), "{last}");
+    let of_it = heard
+        .iter()
+        .filter(|one| campaign.recipients.contains(&one.recipient().to_owned()));
+    assert_eq!(
+        of_it.count() as u64,
+        count(&last, "sent_messages"),
+        "{last}"
+    );
 }
 
 async fn user_delays_in_both_forms(system: &System) {
@@ -402,10 +587,14 @@ async fn user_delays_in_both_forms(system: &System) {
     assert_eq!(shown["inherited"]["campaign_delay"], true, "{shown}");
     // The other: a JSON body.
     let body = json!({"sender_number": FIRST, "message_delay": 0.25, "campaign_delay": 1.5});
-    api.admin_post("/api/admin/user-delays", &body).await.expect(200);
+    api.admin_post("/api/admin/user-delays", &body)
+        .await
+        .expect(200);
     let shown = api.admin_get(&path).await.expect(200);
     assert_eq!(seconds(&shown, fields), [0.25, 7.0, 1.5], "{shown}");
-    api.admin(Method::POST, &format!("{path}&message_delay=-3"), None).await.expect_problem(422);
+    api.admin(Method::POST, &format!("{path}&message_delay=-3"), None)
+        .await
+        .expect_problem(422);
     let back = api.admin_delete(&path).await;
     assert!([200, 204].contains(&back.status), "{}", back.text());
     let shown = api.admin_get(&path).await.expect(200);
@@ -416,27 +605,50 @@ async fn monitoring(system: &System) {
     let api = &system.api;
     let metrics = api.admin_get("/api/admin/metrics").await.expect(200);
     for field in [
-        "active_sessions", "messages_sent_today", "current_queue_size", "server_uptime",
-        "total_campaigns", "total_users", "total_sessions",
+        "active_sessions",
+        "messages_sent_today",
+        "current_queue_size",
+        "server_uptime",
+        "total_campaigns",
+        "total_users",
+        "total_sessions",
     ] {
         assert!(!metrics[field].is_null(), "no {field} in {metrics}");
     }
-    assert_eq!(metrics["active_sessions"], 2, "two numbers are linked: {metrics}");
+    assert_eq!(
+        metrics["active_sessions"], 2,
+        "two numbers are linked: {metrics}"
+    );
     assert_eq!(metrics["total_campaigns"], 3, "{metrics}");
     let users = api.admin_get("/api/admin/users").await.expect(200);
-    let user = users.as_array().unwrap().iter().find(|one| one["phone_number"] == SECOND);
+    let user = users
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["phone_number"] == SECOND);
     let user = user.unwrap_or_else(|| panic!("{SECOND} is not among {users}"));
-    assert_eq!((&user["total_campaigns"], &user["sent_messages"]), (&json!(1), &json!(12)));
-    for field in ["total_messages", "failed_messages", "active_session", "last_active",
-        "last_campaign"]
-    {
+    assert_eq!(
+        (&user["total_campaigns"], &user["sent_messages"]),
+        (&json!(1), &json!(12))
+    );
+    for field in [
+        "total_messages",
+        "failed_messages",
+        "active_session",
+        "last_active",
+        "last_campaign",
+    ] {
         assert!(user.get(field).is_some(), "no {field} in {user}");
     }
     let campaigns = api.admin_get("/api/admin/campaigns").await.expect(200);
     assert_eq!(campaigns["campaign_status"]["COMPLETED"], 2, "{campaigns}");
     assert_eq!(campaigns["campaign_status"]["CANCELLED"], 1, "{campaigns}");
     assert!(campaigns["message_status"].is_object(), "{campaigns}");
-    assert_eq!(campaigns["recent_campaigns"].as_array().unwrap().len(), 3, "{campaigns}");
+    assert_eq!(
+        campaigns["recent_campaigns"].as_array().unwrap().len(),
+        3,
+        "{campaigns}"
+    );
     assert!(campaigns["last_refresh"].is_string(), "{campaigns}");
     let sessions = api.admin_get("/api/admin/sessions").await.expect(200);
     let active = sessions.as_array().unwrap();
@@ -447,9 +659,16 @@ async fn monitoring(system: &System) {
             assert!(session.get(field).is_some(), "no {field} in {session}");
         }
     }
-    let numbers = api.admin_get("/api/admin/session-numbers").await.expect(200);
-    let mut listed: Vec<&str> =
-        numbers["numbers"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let numbers = api
+        .admin_get("/api/admin/session-numbers")
+        .await
+        .expect(200);
+    let mut listed: Vec<&str> = numbers["numbers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
     listed.sort_unstable();
     let mut wanted = [FIRST, SECOND, FOURTH, FIFTH];
     wanted.sort_unstable();
@@ -463,12 +682,19 @@ async fn monitoring(system: &System) {
 /// me, stop, start, logout.
 async fn session_calls(system: &System) {
     let api = &system.api;
-    let me = api.get(&format!("/api/sessions/{FIRST}/me")).await.expect(200);
+    let me = api
+        .get(&format!("/api/sessions/{FIRST}/me"))
+        .await
+        .expect(200);
     assert!(me.to_string().contains(FIRST), "{me}");
     let call = async |what: &str| {
         let path = format!("/api/sessions/{FIRST}/{what}");
         let answer = api.ask(api.request(Method::POST, &path)).await;
-        assert!((200..300).contains(&answer.status), "{what}: {}", answer.text());
+        assert!(
+            (200..300).contains(&answer.status),
+            "{what}: {}",
+            answer.text()
+        );
     };
     call("stop").await;
     system.session_is(FIRST, "STOPPED").await;
@@ -478,15 +704,24 @@ async fn session_calls(system: &System) {
     call("logout").await;
     system.session_is(FIRST, "SCAN_QR_CODE").await;
     system.scan(FIRST).await;
-    api.get("/api/sessions/21600000000").await.expect_problem(404);
+    api.get("/api/sessions/21600000000")
+        .await
+        .expect_problem(404);
 }
 
 async fn another_worker_takes_who_waits(system: &System) {
     let worker = &system.fleet.workers[3];
     let body = json!({"url": worker.url, "api_key": worker.api_key, "name": "the fourth",
         "capacity": 2, "max_live": 2});
-    let added = system.api.admin_post("/api/admin/workers", &body).await.expect(201);
-    assert_eq!((&added["capacity"], &added["name"]), (&json!(2), &json!("the fourth")));
+    let added = system
+        .api
+        .admin_post("/api/admin/workers", &body)
+        .await
+        .expect(201);
+    assert_eq!(
+        (&added["capacity"], &added["name"]),
+        (&json!(2), &json!("the fourth"))
+    );
     assert_eq!(system.scan(FIFTH).await, 4, "the new worker had room");
 }
 
@@ -496,13 +731,23 @@ async fn worker_calls(system: &System, ids: &[String]) {
     let path = format!("/api/admin/workers/{}", ids[0]);
     for state in ["cordoned", "draining", "active"] {
         let body = json!({"state": state, "name": format!("is {state}")});
-        let patched = api.admin(Method::PATCH, &path, Some(&body)).await.expect(200);
-        assert_eq!((&patched["state"], &patched["name"]), (&body["state"], &body["name"]));
+        let patched = api
+            .admin(Method::PATCH, &path, Some(&body))
+            .await
+            .expect(200);
+        assert_eq!(
+            (&patched["state"], &patched["name"]),
+            (&body["state"], &body["name"])
+        );
     }
     let strange = json!({"state": "asleep"});
-    api.admin(Method::PATCH, &path, Some(&strange)).await.expect_problem(422);
+    api.admin(Method::PATCH, &path, Some(&strange))
+        .await
+        .expect_problem(422);
     api.admin_delete(&path).await.expect_problem(409);
-    api.admin_delete(&format!("{path}?force=true")).await.expect_status(204);
+    api.admin_delete(&format!("{path}?force=true"))
+        .await
+        .expect_status(204);
     api.admin_delete(&path).await.expect_problem(404);
     let listed = api.admin_get("/api/admin/workers").await.expect(200);
     assert_eq!(listed.as_array().unwrap().len(), 3, "{listed}");
@@ -535,7 +780,10 @@ async fn around_it(system: &System) {
         ("get", "/api/admin/sessions"),
         ("get", "/api/admin/session-numbers"),
     ] {
-        assert!(openapi["paths"][path][method].is_object(), "{method} {path} is not described");
+        assert!(
+            openapi["paths"][path][method].is_object(),
+            "{method} {path} is not described"
+        );
     }
     for path in ["/livez", "/readyz", "/metrics"] {
         system.api.get(path).await.expect_status(200);
@@ -545,18 +793,36 @@ async fn around_it(system: &System) {
 /// All workers and sessions go, on their workers too; campaigns stay in the books.
 async fn cleanup(system: &System) {
     let api = &system.api;
-    let counts = api.admin_delete("/api/admin/workers/cleanup").await.expect(200);
+    let counts = api
+        .admin_delete("/api/admin/workers/cleanup")
+        .await
+        .expect(200);
     println!("       cleanup: {counts}");
     for path in ["/api/admin/workers", "/api/admin/sessions", "/api/sessions"] {
         let left = api.admin_get(path).await.expect(200);
         assert_eq!(left, json!([]), "{path} after cleanup");
     }
-    let numbers = api.admin_get("/api/admin/session-numbers").await.expect(200);
-    assert_eq!((&numbers["count"], &numbers["numbers"]), (&json!(0), &json!([])));
+    let numbers = api
+        .admin_get("/api/admin/session-numbers")
+        .await
+        .expect(200);
+    assert_eq!(
+        (&numbers["count"], &numbers["numbers"]),
+        (&json!(0), &json!([]))
+    );
     for number in 1..=system.fleet.workers.len() {
-        eventually(&format!("worker {number} to be empty"), SESSION_WITHIN, async || {
-            system.fleet.dashboard(number).await.is_empty().then_some(())
-        })
+        eventually(
+            &format!("worker {number} to be empty"),
+            SESSION_WITHIN,
+            async || {
+                system
+                    .fleet
+                    .dashboard(number)
+                    .await
+                    .is_empty()
+                    .then_some(())
+            },
+        )
         .await;
     }
     let all = api.admin_get("/api/campaigns").await.expect(200);

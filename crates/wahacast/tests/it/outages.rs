@@ -43,10 +43,17 @@ async fn campaigns_submitted_without_rabbitmq_complete_after_its_start() {
         let began = Instant::now();
         let recipients = checks::recipients(n, 5);
         ordered.push(system.submit(&phones[n % phones.len()], recipients).await);
-        assert!(began.elapsed() < Duration::from_secs(5), "accepting waits for the broker");
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "accepting waits for the broker"
+        );
     }
     for one in &ordered {
-        let status = system.api.get(&format!("/api/status/{}", one.id)).await.expect(200);
+        let status = system
+            .api
+            .get(&format!("/api/status/{}", one.id))
+            .await
+            .expect(200);
         assert!(["PENDING", "IN_PROGRESS"].contains(&status["status"].as_str().unwrap()));
         assert!(status["reason"].is_string(), "who waits says why: {status}");
     }
@@ -60,7 +67,11 @@ async fn campaigns_submitted_without_rabbitmq_complete_after_its_start() {
     );
     checks::all_heard_once(&system.fleet.heard().await, &ordered);
     is_ready_again(&system).await;
-    assert_eq!(services(&system), before, "a service ended instead of reconnecting");
+    assert_eq!(
+        services(&system),
+        before,
+        "a service ended instead of reconnecting"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,14 +88,24 @@ async fn a_restart_of_postgresql_in_mid_campaign_repeats_and_loses_nothing() {
 async fn a_kill_of_postgresql_in_mid_campaign_repeats_and_loses_nothing() {
     let (system, ordered) = in_mid_campaign().await;
     let before = services(&system);
-    let [server] = &system.processes("postgres")[..] else { panic!("PostgreSQL does not run") };
+    let [server] = &system.processes("postgres")[..] else {
+        panic!("PostgreSQL does not run")
+    };
     signal(server, Signal::SIGKILL);
     answers_503(&system, &ordered[0]).await;
     // Its orphans leave within a moment of noticing; until then a new one refuses to start.
     eventually("PostgreSQL to start again", BOUND, async || {
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_wahacast"));
-        command.args(["server", "start", "postgres", "--dir"]).arg(system.dir());
-        command.output().await.unwrap().status.success().then_some(())
+        command
+            .args(["server", "start", "postgres", "--dir"])
+            .arg(system.dir());
+        command
+            .output()
+            .await
+            .unwrap()
+            .status
+            .success()
+            .then_some(())
     })
     .await;
     finishes_after_the_outage(&system, &ordered, &before).await;
@@ -108,14 +129,19 @@ async fn in_mid_campaign() -> (System, Vec<Ordered>) {
         .enumerate()
         .map(|(n, phone)| system.submit(phone, checks::recipients(n, MESSAGES)));
     let ordered = join_all(submits).await;
-    system.heard_at_least(phones.len() * MESSAGES / 3, BOUND).await;
+    system
+        .heard_at_least(phones.len() * MESSAGES / 3, BOUND)
+        .await;
     (system, ordered)
 }
 
 /// Gateway, schedulers and senders that run.
 fn services(system: &System) -> Vec<Process> {
     let names = ["gateway", "scheduler", "sender"];
-    names.iter().flat_map(|name| system.processes(name)).collect()
+    names
+        .iter()
+        .flat_map(|name| system.processes(name))
+        .collect()
 }
 
 async fn names_what_is_missing(system: &System, names: &[&str]) {
@@ -149,7 +175,11 @@ async fn answers_503(system: &System, campaign: &Ordered) {
         (Method::GET, status.as_str(), None),
         (Method::POST, "/api/send", Some(&body)),
         (Method::POST, cancel.as_str(), None),
-        (Method::POST, "/api/sessions", Some(&json!({"phone_number": "21642999999"}))),
+        (
+            Method::POST,
+            "/api/sessions",
+            Some(&json!({"phone_number": "21642999999"})),
+        ),
         (Method::GET, "/api/admin/workers", None),
         (Method::POST, "/api/admin/delays", Some(&delays)),
         (Method::GET, "/api/admin/metrics", None),
@@ -163,8 +193,14 @@ async fn answers_503(system: &System, campaign: &Ordered) {
         let wait: u64 = answer.header("retry-after").parse().unwrap();
         assert!((1..=120).contains(&wait), "Retry-After: {wait}");
     }
-    println!("503 with Retry-After on all; the slowest after {:.2} s", slowest.as_secs_f64());
-    assert!(slowest < ANSWER_WITHIN, "a client waited {slowest:?} for a 503");
+    println!(
+        "503 with Retry-After on all; the slowest after {:.2} s",
+        slowest.as_secs_f64()
+    );
+    assert!(
+        slowest < ANSWER_WITHIN,
+        "a client waited {slowest:?} for a 503"
+    );
     names_what_is_missing(system, &["postgres", "database"]).await;
 }
 
@@ -195,25 +231,45 @@ async fn finishes_after_the_outage(system: &System, ordered: &[Ordered], before:
         }
     }
     assert_eq!(checks::heard_twice(&heard), [], "heard twice");
-    println!("{} messages heard, none twice; {unknown} UNKNOWN", heard.len());
-    assert!(!heard.iter().any(|one| one.text == "never"), "a refused campaign was sent");
+    println!(
+        "{} messages heard, none twice; {unknown} UNKNOWN",
+        heard.len()
+    );
+    assert!(
+        !heard.iter().any(|one| one.text == "never"),
+        "a refused campaign was sent"
+    );
     let listed = format!("/api/campaigns?sender_number={}", ordered[0].sender);
     let listed = system.api.get(&listed).await.expect(200);
-    assert_eq!(listed.as_array().unwrap().len(), 1, "half a campaign was written: {listed}");
+    assert_eq!(
+        listed.as_array().unwrap().len(),
+        1,
+        "half a campaign was written: {listed}"
+    );
     is_ready_again(system).await;
-    assert_eq!(services(system), before, "a service ended instead of reconnecting");
+    assert_eq!(
+        services(system),
+        before,
+        "a service ended instead of reconnecting"
+    );
 }
 
 async fn all_end(system: &System, ordered: &[Ordered]) {
     for status in join_all(ordered.iter().map(|one| system.ended(one, BOUND))).await {
         let ended = ["COMPLETED", "COMPLETED_WITH_ERRORS"];
-        assert!(ended.contains(&status["status"].as_str().unwrap()), "{status}");
+        assert!(
+            ended.contains(&status["status"].as_str().unwrap()),
+            "{status}"
+        );
     }
 }
 
 async fn all_complete(system: &System, ordered: &[Ordered]) {
     for status in join_all(ordered.iter().map(|one| system.ended(one, BOUND))).await {
         assert_eq!(status["status"], "COMPLETED", "{status}");
-        assert_eq!(status["sent_messages"], status["total_messages"], "{status}");
+        assert_eq!(
+            status["sent_messages"], status["total_messages"],
+            "{status}"
+        );
     }
 }

@@ -320,7 +320,7 @@ impl Up {
         let output = File::create(path.join("up.log")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_wahacast"));
         command.env_clear();
-        for name in ["PATH", "HOME", "TMPDIR"] {
+        for name in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "LOG_LEVEL"] {
             command.envs(std::env::var_os(name).map(|value| (name, value)));
         }
         command.env(
