@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Fault, File, Tree};
+use crate::{Fault, File, Tree, manifest};
 
 /// Folders whose mention in backticks is a promise that the path exists.
 const PROMISES: &[&str] = &["crates/", "docs/", "deploy/"];
@@ -88,6 +88,22 @@ pub fn paths(tree: &Tree) -> Vec<Fault> {
     faults
 }
 
+/// Crates that the code map leaves out.
+pub fn map(tree: &Tree) -> Vec<Fault> {
+    let document = "docs/ARCHITECTURE.md";
+    let text = tree.text(document).unwrap_or_default();
+    let crates = manifest::crates(tree).map(|(krate, ..)| krate);
+    let missing = crates.filter(|krate| !text.contains(&format!("| `crates/{krate}` |")));
+    let fault = |krate| {
+        Fault::new(
+            document,
+            0,
+            format!("the code map leaves out crates/{krate}"),
+        )
+    };
+    missing.map(fault).collect()
+}
+
 /// `make` targets that documents name and the Makefile does not have.
 pub fn targets(tree: &Tree) -> Vec<Fault> {
     let makefile = tree.text("Makefile").unwrap_or_default();
@@ -169,6 +185,17 @@ mod tests {
             found(paths, &files),
             ["README.md:1: names crates/b, which is not there"]
         );
+    }
+
+    #[test]
+    fn a_crate_without_a_place_is_found() {
+        let files = [
+            ("crates/a/Cargo.toml", ""),
+            ("crates/b/Cargo.toml", ""),
+            ("docs/ARCHITECTURE.md", "| `crates/a` | what it is |\n"),
+        ];
+        let missing = ["docs/ARCHITECTURE.md: the code map leaves out crates/b"];
+        assert_eq!(found(map, &files), missing);
     }
 
     #[test]

@@ -91,6 +91,11 @@ fn paths_in_documents_exist() {
 }
 
 #[test]
+fn the_code_map_is_whole() {
+    check(docs::map);
+}
+
+#[test]
 fn make_targets_in_documents_exist() {
     check(docs::targets);
 }
