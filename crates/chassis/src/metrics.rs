@@ -1,6 +1,7 @@
 //! Counters, gauges and histograms of the process, in Prometheus' text form.
 //!
-//! Anything may record through the `metrics` crate's macros; the probes serve what [`render`] gives.
+//! Anything may record through the `metrics` crate's macros; the probes serve what [`render`]
+//! gives.
 
 use std::sync::OnceLock;
 

@@ -75,7 +75,8 @@ impl Readiness {
     }
 }
 
-/// Mounts `/livez`, `/readyz` and `/metrics`: `App::new().configure(probes::configure(&readiness))`.
+/// Mounts `/livez`, `/readyz` and `/metrics`:
+/// `App::new().configure(probes::configure(&readiness))`.
 pub fn configure(readiness: &Readiness) -> impl FnOnce(&mut ServiceConfig) + use<> {
     let readiness = Data::new(readiness.clone());
     move |app| {

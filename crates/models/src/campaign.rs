@@ -4,7 +4,10 @@ use serde::{Deserialize, Serialize};
 
 /// Declares an enum of states with their names in tables, JSON and metrics.
 macro_rules! states {
-    ($(#[$doc:meta])* $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal),+ $(,)? }) => {
+    (
+        $(#[$doc:meta])*
+        $type:ident { $($(#[$vdoc:meta])* $variant:ident = $name:literal),+ $(,)? }
+    ) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum $type { $($(#[$vdoc])* #[serde(rename = $name)] $variant),+ }

@@ -129,7 +129,8 @@ fn session(session: Option<&SessionFacts<'_>>) -> Option<Waiting> {
         SessionStatus::Working => {}
         status if status.requires_auth() => {
             let reason = format!(
-                "the sender's session is {status}{more}: link the number with its QR or pairing code"
+                "the sender's session is {status}{more}: \
+                 link the number with its QR or pairing code"
             );
             return wait(reason, None);
         }

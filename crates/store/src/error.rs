@@ -21,7 +21,8 @@ pub enum StoreError {
     },
     /// The schema is not the one this program was built for.
     #[error(
-        "the database's schema is at version {found}, this program needs {needed}: run `wahacast-gateway migrate`"
+        "the database's schema is at version {found}, this program needs {needed}: \
+         run `wahacast-gateway migrate`"
     )]
     Schema {
         /// Its last migration; 0 for an empty database.

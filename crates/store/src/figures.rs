@@ -42,7 +42,8 @@ pub struct Figures {
 const FIGURES: &str = "
     SELECT s.working, s.all_of_them, s.queued,
         (SELECT COALESCE(sum(sent_today), 0)::bigint FROM senders
-            WHERE sent_day = (now() AT TIME ZONE 'UTC')::date AND ($1::text IS NULL OR phone = $1::text)),
+            WHERE sent_day = (now() AT TIME ZONE 'UTC')::date
+                AND ($1::text IS NULL OR phone = $1::text)),
         o.messages, o.campaigns,
         (SELECT count(*) FROM campaigns WHERE $1::text IS NULL OR sender = $1::text),
         (SELECT count(*) FROM senders WHERE $1::text IS NULL OR phone = $1::text),

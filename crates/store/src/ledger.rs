@@ -205,7 +205,8 @@ const CONCLUDE: &str = "
                 ELSE d.campaign_ended_at END,
             sent_day = (now() AT TIME ZONE 'UTC')::date,
             sent_today = (m.status = 2)::integer
-                + CASE WHEN d.sent_day = (now() AT TIME ZONE 'UTC')::date THEN d.sent_today ELSE 0 END,
+                + CASE WHEN d.sent_day = (now() AT TIME ZONE 'UTC')::date
+                    THEN d.sent_today ELSE 0 END,
             resting_until = CASE WHEN m.number_rests
                 THEN now() + make_interval(secs => m.retry_secs) END,
             rest_reason = CASE WHEN m.number_rests THEN m.detail END,

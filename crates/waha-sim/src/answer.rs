@@ -109,7 +109,8 @@ impl Failure {
             } => Answer::Json(
                 422,
                 json!({
-                    "error": "Session status is not as expected. Try again later or restart the session",
+                    "error": "Session status is not as expected. \
+                        Try again later or restart the session",
                     "session": session,
                     "status": status.name(),
                     "expected": [expected.name()],

@@ -28,7 +28,9 @@ pub(crate) fn sent(cx: &Cx, outgoing: &Outgoing, id: &str, timestamp: i64) -> Va
                 "_serialized": format!("true_{}_{id}", outgoing.chat),
             });
             json!({
-                "_data": {"id": key, "body": outgoing.text, "type": "chat", "t": timestamp, "ack": 0},
+                "_data": {
+                    "id": key, "body": outgoing.text, "type": "chat", "t": timestamp, "ack": 0,
+                },
                 "id": key,
                 "ack": 0,
                 "hasMedia": outgoing.media.is_some(),

@@ -1,3 +1,5 @@
+//! Settings are read, and refused with every fault at once.
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

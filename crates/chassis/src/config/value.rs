@@ -59,7 +59,8 @@ macro_rules! from_str_value {
             const KIND: &'static str = $kind;
 
             fn parse(text: &str) -> Result<Self, String> {
-                <$ty>::from_str(text).map_err(|cause| format!("{text:?} is not a {}: {cause}", $kind))
+                <$ty>::from_str(text)
+                    .map_err(|cause| format!("{text:?} is not a {}: {cause}", $kind))
             }
         }
     )+};

@@ -19,8 +19,8 @@ pub(crate) async fn worker(db: &TestDatabase) -> WorkerId {
     let id = Uuid::now_v7();
     let client = db.store.client().await.unwrap();
     let sql = "INSERT INTO workers (id, url, name, api_key, capacity, capacity_inherited, max_live,
-        max_live_inherited, health) VALUES ($1, 'http://w/' || ($1::uuid)::text, 'w', 'k', 9, false, 9,
-        false, 'up')";
+        max_live_inherited, health)
+        VALUES ($1, 'http://w/' || ($1::uuid)::text, 'w', 'k', 9, false, 9, false, 'up')";
     client.execute(sql, &[&id]).await.unwrap();
     client
         .execute("INSERT INTO lanes (worker_id) VALUES ($1)", &[&id])
