@@ -8,12 +8,12 @@ use super::walk::Report;
 /// Two small tables.
 pub(super) fn text(report: &Report) -> String {
     let mut text =
-        String::from("\n  campaigns\n    sender        worker  messages  sent  status\n");
+        String::from("\n  campaigns\n    sender        worker  messages  heard  status\n");
     for outcome in &report.outcomes {
         let _infallible = writeln!(
             text,
             "    {:<12}  {:>6}  {:>8}  {:>5}  {}",
-            outcome.sender, outcome.worker, outcome.messages, outcome.sent, outcome.status
+            outcome.sender, outcome.worker, outcome.messages, outcome.heard, outcome.status
         );
     }
     text.push_str(

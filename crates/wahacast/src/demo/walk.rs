@@ -45,10 +45,10 @@ pub(super) struct Outcome {
     pub(super) worker: u64,
     /// Its final status.
     pub(super) status: String,
-    /// Messages ordered.
-    pub(super) total: usize,
-    /// How many of them a worker accepted.
-    pub(super) sent: usize,
+    /// Messages ordered; the gateway says of each that it was sent.
+    pub(super) messages: usize,
+    /// Messages that the simulated phones heard.
+    pub(super) heard: usize,
 }
 
 /// What the whole walk has shown.
