@@ -31,6 +31,9 @@ pub enum PhoneError {
     /// A plus sign elsewhere than in front.
     #[error("has a plus sign that is not in front")]
     Plus,
+    /// Two zeros where the country code should be, behind a plus sign or two other zeros.
+    #[error("has 00 behind its + or 00")]
+    Zeros,
     /// Too few digits.
     #[error("has {0} digits; a number has {DIGITS_MIN} to {DIGITS_MAX}")]
     Short(usize),
@@ -55,12 +58,12 @@ impl FromStr for PhoneNumber {
     type Err = PhoneError;
 
     fn from_str(text: &str) -> Result<Self, PhoneError> {
+        if text.len() > TEXT_MAX {
+            return Err(PhoneError::Long);
+        }
         let text = text.trim();
         if text.is_empty() {
             return Err(PhoneError::Empty);
-        }
-        if text.len() > TEXT_MAX {
-            return Err(PhoneError::Long);
         }
         let (plus, rest) = match text.strip_prefix('+') {
             Some(rest) => (true, rest),
@@ -81,6 +84,9 @@ impl FromStr for PhoneNumber {
         } else {
             digits.strip_prefix("00").unwrap_or(&digits)
         };
+        if digits.starts_with("00") {
+            return Err(PhoneError::Zeros);
+        }
         match digits.len() {
             n if n < DIGITS_MIN => Err(PhoneError::Short(n)),
             n if n > DIGITS_MAX => Err(PhoneError::Long),
@@ -153,6 +159,9 @@ mod tests {
         check("12345", Err(PhoneError::Short(5)));
         check("1234567890123456", Err(PhoneError::Long));
         check("12+345678", Err(PhoneError::Plus));
+        check("+0012345678", Err(PhoneError::Zeros));
+        check("00 00 12345678", Err(PhoneError::Zeros));
+        check("0001234567", Ok("01234567"));
         check("123456#", Err(PhoneError::Character('#')));
         check("٤٢١٠٨٠٧٧", Err(PhoneError::Character('٤')));
     }
@@ -170,7 +179,9 @@ mod tests {
                 prop_assert!(number.digits().bytes().all(|b| b.is_ascii_digit()));
                 prop_assert!((DIGITS_MIN..=DIGITS_MAX).contains(&number.digits().len()));
                 let plus: PhoneNumber = format!("+{number}").parse().unwrap();
-                prop_assert_eq!(plus, number);
+                prop_assert_eq!(&plus, &number);
+                let again: PhoneNumber = number.digits().parse().unwrap();
+                prop_assert_eq!(again, number);
             }
         }
     }
