@@ -115,7 +115,7 @@ fn record(answer: &ServiceResponse<BoxBody>, trace: TraceId, elapsed: Duration) 
         .and_then(|error| error.as_error::<Problem>());
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     match problem {
-        Some(problem) if answer.status().is_server_error() => tracing::error!(
+        Some(problem) if problem.is_failure() => tracing::error!(
             %method, route, status, elapsed_ms = millis, trace_id = %trace,
             kind = problem.kind.id(), "{method} {route} failed: {}", problem.chain()
         ),

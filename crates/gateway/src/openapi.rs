@@ -11,6 +11,8 @@ use utoipa::{Modify, OpenApi};
 use crate::auth::KEY_HEADER;
 use crate::handlers::{campaigns, delays, monitoring, sessions, webhook, workers};
 use crate::problem::{Fault, Kind, PROBLEM_JSON, ProblemView};
+use crate::views::campaigns::CampaignState;
+use crate::views::schema::PhoneText;
 
 /// The document.
 #[derive(Debug, OpenApi)]
@@ -41,7 +43,7 @@ use crate::problem::{Fault, Kind, PROBLEM_JSON, ProblemView};
         monitoring::active_sessions, monitoring::session_numbers,
         webhook::report,
     ),
-    components(schemas(ProblemView, Fault, Kind)),
+    components(schemas(ProblemView, Fault, Kind, PhoneText, CampaignState)),
     modifiers(&Refusals)
 )]
 pub struct ApiDoc;

@@ -3,6 +3,7 @@
 //! Always true: the kinds are a closed list, published in the OpenAPI document, and this is the
 //! only place where the status of a refusal is chosen.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use actix_web::http::StatusCode;
@@ -11,8 +12,11 @@ use actix_web::{HttpResponse, ResponseError};
 use models::phone::PhoneNumber;
 use serde::Serialize;
 use store::StoreError;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use waha::CallError;
+
+use crate::views::schema::one_of;
 
 /// The media type of every refusal.
 pub const PROBLEM_JSON: &str = "application/problem+json";
@@ -22,7 +26,7 @@ const RETRY_DATABASE_SECS: u32 = 5;
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident = $id:literal, $status:ident;)+) => {
         /// What kind of problem it is. Clients may rely on these; the words beside them may change.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ToSchema)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
         pub enum Kind { $($(#[doc = $doc])+ #[serde(rename = $id)] $kind,)+ }
 
         impl Kind {
@@ -90,6 +94,22 @@ kinds! {
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     /// Our fault
     Internal = "internal", INTERNAL_SERVER_ERROR;
+}
+
+impl PartialSchema for Kind {
+    fn schema() -> RefOr<Schema> {
+        let ids: Vec<_> = Self::ALL.iter().map(|kind| kind.id()).collect();
+        one_of(
+            "Which kind of problem it is. Clients may rely on these.",
+            &ids,
+        )
+    }
+}
+
+impl ToSchema for Kind {
+    fn name() -> Cow<'static, str> {
+        Cow::Borrowed("ProblemType")
+    }
 }
 
 /// One thing that is wrong with a request.
@@ -203,11 +223,8 @@ impl Problem {
     }
 
     /// A worker that was asked something could not say.
-    pub fn worker_away(error: CallError) -> Self {
-        Self {
-            cause: None,
-            ..Self::not_yet(format!("the session's worker cannot say: {error}"), 5)
-        }
+    pub fn worker_away(error: &CallError) -> Self {
+        Self::not_yet(format!("the session's worker cannot say: {error}"), 5)
     }
 
     /// The same, with what the log should know.
@@ -215,6 +232,11 @@ impl Problem {
     pub fn because(mut self, cause: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.cause = Some(Box::new(cause));
         self
+    }
+
+    /// Whether something failed on our side; "not yet" alone is no failure.
+    pub fn is_failure(&self) -> bool {
+        self.kind == Kind::Internal || self.cause.is_some()
     }
 
     /// The cause with all that lies behind it, for the log.

@@ -21,7 +21,7 @@ chassis::settings! {
         "ADMIN_API_KEY" => admin_api_key: AdminKey;
         /// What WAHA servers sign their webhooks with. The scheduler gives it to them; without it
         /// webhooks are only taken as hints to look for oneself.
-        "WEBHOOK_HMAC_KEY" => webhook_hmac_key: Option<SecretString>, 16..=256_usize;
+        "WEBHOOK_HMAC_KEY" => webhook_hmac_key: Option<SecretString>, 16..=200_usize;
         /// Connections to the ledger.
         "GATEWAY_DATABASE_CONNECTIONS" => database_connections: usize = 16, 2..=200;
         /// Seconds without a heartbeat after which a sender replica counts as dead.
@@ -143,7 +143,8 @@ impl SettingValue for AdminKey {
         let chars = text.chars().count();
         if chars < KEY_CHARS_MIN {
             return Err(format!(
-                "has {chars} characters; it needs at least {KEY_CHARS_MIN}, for example from `openssl rand -hex 24`"
+                "has {chars} characters; it needs at least {KEY_CHARS_MIN}, \
+                 for example from `openssl rand -hex 24`"
             ));
         }
         let distinct = text

@@ -5,5 +5,6 @@ pub mod campaigns;
 pub mod delays;
 pub mod monitoring;
 pub mod requests;
+pub mod schema;
 pub mod sessions;
 pub mod workers;

@@ -109,15 +109,15 @@ fn session(session: Option<&SessionFacts<'_>>) -> Option<Waiting> {
             None,
         );
     };
+    if session.wanted == SessionWanted::Stopped {
+        return wait("the sender's session was stopped: start it", None);
+    }
     let Some(worker) = &session.worker else {
         let place = session.queue_place;
         let reason =
             format!("the sender's session is QUEUED at place {place}: no worker has room for it");
         return wait(reason, None);
     };
-    if session.wanted == SessionWanted::Stopped {
-        return wait("the sender's session was stopped: start it", None);
-    }
     if worker.health == WorkerHealth::Down {
         let why = worker.health_reason.unwrap_or("it does not answer");
         let reason = format!("worker {} is down: {why}", worker.name);

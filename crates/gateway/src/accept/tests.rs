@@ -1,3 +1,5 @@
+//! What is accepted, and every fault of what is not.
+
 use chassis::config::{Settings, Source};
 
 use super::*;

@@ -39,13 +39,13 @@ impl Params {
         }
     }
 
-    /// A parameter; an empty one stands for one that is absent.
+    /// A parameter.
     pub fn read<T>(
         &mut self,
         name: &str,
         read: impl FnOnce(&str) -> Result<T, String>,
     ) -> Option<T> {
-        let value = self.values.get(name).filter(|value| !value.is_empty())?;
+        let value = self.values.get(name)?;
         self.faults.keep(format!("?{name}"), read(value))
     }
 
@@ -56,7 +56,7 @@ impl Params {
 
     /// A parameter that must be there, as a phone number.
     pub fn need_phone(&mut self, name: &str) -> Option<PhoneNumber> {
-        if self.values.get(name).is_none_or(String::is_empty) {
+        if !self.values.contains_key(name) {
             self.faults.push(format!("?{name}"), "is missing");
         }
         self.phone(name)

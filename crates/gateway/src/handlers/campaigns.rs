@@ -24,6 +24,7 @@ use crate::views::campaigns::{
     AcceptedView, CampaignView, FailedRecipient, FailedView, MessageView, Outlook,
 };
 use crate::views::requests::SendRequest;
+use crate::views::schema::PhoneText;
 
 /// Submit a campaign
 ///
@@ -217,7 +218,7 @@ impl FromParams for Which {
 /// With the admin key `sender_number` may be left out, and everybody's are listed.
 #[utoipa::path(get, path = "/api/campaigns", tag = "Messaging", operation_id = "list_campaigns",
     params(
-        ("sender_number" = Option<String>, Query, description = "Whose; needed without the admin key"),
+        ("sender_number" = Option<PhoneText>, Query, description = "Whose; needed without the admin key"),
         ("status" = Option<crate::views::campaigns::CampaignState>, Query),
         ("start_date" = Option<String>, Query,
             description = "Only those submitted at or after this time or day", example = "2026-11-22"),

@@ -20,6 +20,7 @@ use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::delays::{DelaysView, UserDelaysView};
 use crate::views::requests::{DelaysRequest, UserDelaysRequest};
+use crate::views::schema::PhoneText;
 
 /// Global delays to change.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ pub async fn set_global(_: Admin, change: Json<GlobalChange>, gateway: Data<Gate
 /// The delays in force for a sender
 #[utoipa::path(get, path = "/api/admin/user-delays", tag = "Delays",
     operation_id = "get_user_delays",
-    params(("sender_number" = String, Query, description = "Whose")),
+    params(("sender_number" = PhoneText, Query, description = "Whose")),
     responses((status = 200, description = "The delays in force", body = UserDelaysView)),
     security(("admin_key" = [])))]
 pub async fn get_own(_: Admin, whose: Query<Whose>, gateway: Data<Gateway>) -> Answer {
@@ -91,7 +92,7 @@ async fn shown(gateway: &Gateway, phone: &PhoneNumber) -> Answer {
     operation_id = "set_user_delays",
     request_body(content = Option<UserDelaysRequest>, content_type = "application/json"),
     params(
-        ("sender_number" = Option<String>, Query, description = "Whose; may stand in the body"),
+        ("sender_number" = Option<PhoneText>, Query, description = "Whose; may stand in the body"),
         ("message_delay" = Option<f64>, Query, minimum = 0, maximum = 86400),
         ("sender_switch_delay" = Option<f64>, Query, minimum = 0, maximum = 86400),
         ("campaign_delay" = Option<f64>, Query, minimum = 0, maximum = 86400)),
@@ -107,7 +108,7 @@ pub async fn set_own(_: Admin, change: OwnChange, gateway: Data<Gateway>) -> Ans
 /// Go back to the global delays
 #[utoipa::path(delete, path = "/api/admin/user-delays", tag = "Delays",
     operation_id = "clear_user_delays",
-    params(("sender_number" = String, Query, description = "Whose")),
+    params(("sender_number" = PhoneText, Query, description = "Whose")),
     responses((status = 200, description = "The delays in force now", body = UserDelaysView)),
     security(("admin_key" = [])))]
 pub async fn clear_own(_: Admin, whose: Query<Whose>, gateway: Data<Gateway>) -> Answer {

@@ -15,6 +15,7 @@ use crate::extract::params::{FromParams, Page, Params};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::monitoring::{CampaignsOverview, MetricsView, UserView};
+use crate::views::schema::PhoneText;
 use crate::views::sessions::{NumbersView, SessionView};
 
 /// Campaigns that the overview shows.
@@ -39,7 +40,7 @@ async fn figures(gateway: &Gateway, sender: Option<&PhoneNumber>) -> Answer {
 
 /// A sender's own figures
 #[utoipa::path(get, path = "/api/metrics", tag = "Messaging", operation_id = "sender_metrics",
-    params(("sender_number" = String, Query, description = "Whose")),
+    params(("sender_number" = PhoneText, Query, description = "Whose")),
     responses((status = 200, description = "The figures", body = MetricsView)))]
 pub async fn own_metrics(whose: Query<Whose>, gateway: Data<Gateway>) -> Answer {
     figures(&gateway, Some(&whose.0.0)).await

@@ -22,6 +22,7 @@ use crate::problem::{Kind, Problem, ProblemView};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::requests::SessionRequest;
+use crate::views::schema::PhoneText;
 use crate::views::sessions::{MeView, PairingCodeView, QrView, SessionView, words};
 
 /// How long to wait for a QR code that is being made.
@@ -44,9 +45,10 @@ impl FromFields for Wanted {
 }
 
 async fn view(db: &impl GenericClient, session: Session) -> Result<SessionView, Problem> {
-    let place = match session.place {
-        Some(_) => None,
-        None => Some(ledger::queue_place(db, &session.phone).await?),
+    let queued = session.place.is_none() && session.wanted == SessionWanted::Running;
+    let place = match queued {
+        true => Some(ledger::queue_place(db, &session.phone).await?),
+        false => None,
     };
     Ok(SessionView::new(session, place))
 }
@@ -119,7 +121,7 @@ pub(super) async fn sessions_page(
 /// How a session is
 #[utoipa::path(get, path = "/api/sessions/{phone_number}", tag = "Sessions",
     operation_id = "get_session",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses((status = 200, description = "How it is", body = SessionView)))]
 pub async fn get(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     let db = gateway.store.client().await?;
@@ -130,7 +132,7 @@ pub async fn get(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 /// Start a session that was stopped, or lost its login
 #[utoipa::path(post, path = "/api/sessions/{phone_number}/start", tag = "Sessions",
     operation_id = "start_session",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses((status = 200, description = "It will be started", body = SessionView)))]
 pub async fn start(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     want(&gateway, &phone.0, SessionWanted::Running).await
@@ -139,7 +141,7 @@ pub async fn start(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 /// Stop a session; it keeps its login
 #[utoipa::path(post, path = "/api/sessions/{phone_number}/stop", tag = "Sessions",
     operation_id = "stop_session",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses((status = 200, description = "It will be stopped", body = SessionView)))]
 pub async fn stop(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     want(&gateway, &phone.0, SessionWanted::Stopped).await
@@ -155,7 +157,7 @@ async fn want(gateway: &Gateway, phone: &PhoneNumber, wanted: SessionWanted) -> 
 /// Log a session out of WhatsApp; it has to be linked again
 #[utoipa::path(post, path = "/api/sessions/{phone_number}/logout", tag = "Sessions",
     operation_id = "logout_session",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses((status = 200, description = "It will be logged out", body = SessionView)))]
 pub async fn logout(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     let db = gateway.store.client().await?;
@@ -167,7 +169,7 @@ pub async fn logout(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 /// Remove a session; running campaigns of its number are cancelled
 #[utoipa::path(delete, path = "/api/sessions/{phone_number}", tag = "Sessions",
     operation_id = "delete_session",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses((status = 200, description = "The last state of the session", body = SessionView)),
     security(("admin_key" = [])))]
 pub async fn delete(_: Admin, phone: PhonePath, gateway: Data<Gateway>) -> Answer {
@@ -204,13 +206,13 @@ impl FromParams for Form {
 #[utoipa::path(get, path = "/api/sessions/{phone_number}/qr", tag = "Sessions",
     operation_id = "session_qr",
     params(
-        ("phone_number" = String, Path, description = "The session's number"),
+        ("phone_number" = PhoneText, Path, description = "The session's number"),
         ("format" = Option<String>, Query, description = "`image` for the picture, `json`",
             pattern = "^(image|json)$")),
     responses(
         (status = 200, description = "The code, or that the number is linked already", content(
             (QrView = "application/json"), (Vec<u8> = "image/png"))),
-        (status = 409, description = "The session is stopped", body = ProblemView,
+        (status = 409, description = "The session is stopped, or queued", body = ProblemView,
             content_type = "application/problem+json")))]
 pub async fn qr(
     req: HttpRequest,
@@ -264,10 +266,11 @@ async fn wait_for_qr(
         };
         match session.status {
             SessionStatus::Working => return Ok((session, None)),
+            // Nobody is making one.
+            SessionStatus::Queued => return Err(not_linkable(&session)),
             SessionStatus::Stopped if session.wanted == SessionWanted::Stopped => {
-                return Err(Problem::new(Kind::SessionState, words(&session, None)));
+                return Err(not_linkable(&session));
             }
-            SessionStatus::Queued => return Err(Problem::not_yet(words(&session, None), 30)),
             SessionStatus::ScanQrCode | SessionStatus::Starting => {
                 if let Some(code) = ask_for_qr(gateway, &session, deadline).await? {
                     return Ok((session, Some(code)));
@@ -283,6 +286,10 @@ async fn wait_for_qr(
     }
 }
 
+fn not_linkable(session: &Session) -> Problem {
+    Problem::new(Kind::SessionState, words(session, None))
+}
+
 /// Asks the worker; `None` when the session does not show a code yet.
 async fn ask_for_qr(
     gateway: &Gateway,
@@ -296,7 +303,7 @@ async fn ask_for_qr(
         Err(_) => Ok(None),
         Ok(Ok(code)) => Ok(Some(code)),
         Ok(Err(CallError::WrongStatus { .. } | CallError::NotFound { .. })) => Ok(None),
-        Ok(Err(error)) => Err(Problem::worker_away(error)),
+        Ok(Err(error)) => Err(Problem::worker_away(&error)),
     }
 }
 
@@ -323,14 +330,14 @@ fn refused(session: &Session, error: CallError) -> Problem {
         CallError::NotOffered { .. } | CallError::Refused { .. } => {
             Problem::new(Kind::SessionState, error.to_string())
         }
-        other => Problem::worker_away(other),
+        other => Problem::worker_away(&other),
     }
 }
 
 /// A code that links the number by being typed on the phone
 #[utoipa::path(post, path = "/api/sessions/{phone_number}/pairing-code", tag = "Sessions",
     operation_id = "session_pairing_code",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses(
         (status = 200, description = "The code", body = PairingCodeView),
         (status = 409, description = "The session does not wait to be linked", body = ProblemView,
@@ -346,7 +353,7 @@ pub async fn pairing_code(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 /// Who is linked
 #[utoipa::path(get, path = "/api/sessions/{phone_number}/me", tag = "Sessions",
     operation_id = "session_me",
-    params(("phone_number" = String, Path, description = "The session's number")),
+    params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses(
         (status = 200, description = "Who is linked, if anybody", body = MeView),
         (status = 409, description = "The session is not running", body = ProblemView,

@@ -17,6 +17,7 @@ use crate::extract::values;
 use crate::problem::{Kind, Problem};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
+use crate::views::schema::PhoneText;
 use crate::webhook::{Step, Trust, step, trust};
 
 /// Bytes of an event; those that we subscribe to have a few kilobytes.
@@ -38,7 +39,7 @@ pub struct Report {
 #[utoipa::path(post, path = "/api/webhook/waha/{phone_number}/{generation}", tag = "Webhooks",
     operation_id = "waha_webhook",
     params(
-        ("phone_number" = String, Path, description = "The session's number"),
+        ("phone_number" = PhoneText, Path, description = "The session's number"),
         ("generation" = i32, Path, description = "Which placement of the session"),
         ("X-Webhook-Hmac" = Option<String>, Header,
             description = "HMAC-SHA512 of the body in hex; without it the report is only a hint")),

@@ -13,9 +13,9 @@ use uuid::Uuid;
 use crate::accept::Submission;
 
 macro_rules! status {
-    ($(#[$doc:meta])* $name:ident of $model:path { $($variant:ident = $text:literal),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+    ($(#[doc = $doc:literal])+ $name:ident of $model:path { $($variant:ident = $text:literal),+ $(,)? }) => {
+        $(#[doc = $doc])+
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         pub enum $name {
             $(
                 #[doc = $text]
@@ -23,6 +23,14 @@ macro_rules! status {
                 $variant,
             )+
         }
+
+        impl utoipa::PartialSchema for $name {
+            fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                crate::views::schema::one_of(concat!($($doc),+).trim(), &[$($text),+])
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
 
         impl From<$model> for $name {
             fn from(status: $model) -> Self {

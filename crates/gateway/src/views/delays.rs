@@ -7,7 +7,9 @@ use utoipa::ToSchema;
 
 /// The global delays.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"MESSAGE_DELAY": 2.0, "SENDER_SWITCH_DELAY": 5.0, "CAMPAIGN_DELAY": 0.0}))]
+#[schema(example = json!({
+    "MESSAGE_DELAY": 2.0, "SENDER_SWITCH_DELAY": 5.0, "CAMPAIGN_DELAY": 0.0
+}))]
 pub struct DelaysView {
     /// Seconds between two messages of one sender.
     #[serde(rename = "MESSAGE_DELAY")]

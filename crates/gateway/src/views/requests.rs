@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::schema::PhoneText;
+
 /// A campaign to be sent.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -18,7 +20,7 @@ use utoipa::ToSchema;
 }))]
 pub struct SendRequest {
     /// The number to send from. It must have a session; that need not be WORKING yet.
-    #[schema(example = "42108077")]
+    #[schema(value_type = PhoneText)]
     pub sender_number: String,
     /// Who is to hear it. Repeated numbers are sent once.
     #[schema(min_items = 1)]
@@ -55,7 +57,7 @@ pub enum OnInvalid {
 #[serde(untagged)]
 pub enum Recipient {
     /// Just the number.
-    #[schema(example = "21642108101")]
+    #[schema(value_type = PhoneText)]
     Number(String),
     /// The number and its own variables.
     Person(Person),
@@ -66,7 +68,7 @@ pub enum Recipient {
 #[serde(deny_unknown_fields)]
 pub struct Person {
     /// The number.
-    #[schema(example = "21642108101")]
+    #[schema(value_type = PhoneText)]
     pub number: String,
     /// Its own variables; they go before the campaign's.
     #[schema(nullable)]
@@ -90,7 +92,7 @@ pub enum VariableValue {
 #[serde(deny_unknown_fields)]
 pub struct SessionRequest {
     /// The number to link, as people write it.
-    #[schema(example = "42108077")]
+    #[schema(value_type = PhoneText)]
     pub phone_number: String,
 }
 
@@ -120,7 +122,7 @@ pub struct DelaysRequest {
 #[schema(example = json!({"message_delay": 3, "sender_switch_delay": 7}))]
 pub struct UserDelaysRequest {
     /// Whose; may stand in the query instead.
-    #[schema(nullable)]
+    #[schema(value_type = Option<PhoneText>)]
     pub sender_number: Option<String>,
     /// Seconds between two messages.
     #[schema(minimum = 0, maximum = 86400, nullable)]

@@ -1,6 +1,6 @@
 //! Sessions on the wire.
 
-use models::session::SessionStatus;
+use models::session::{SessionStatus, SessionWanted};
 use serde::Serialize;
 use store::sessions::Session;
 use time::OffsetDateTime;
@@ -108,20 +108,27 @@ impl SessionView {
 pub fn words(session: &Session, queue_place: Option<i64>) -> String {
     let phone = &session.phone;
     match session.status {
+        SessionStatus::Queued if session.wanted == SessionWanted::Stopped => {
+            format!(
+                "Was stopped before a worker had room; start it with POST /api/sessions/{phone}/start"
+            )
+        }
         SessionStatus::Queued => match queue_place {
             Some(place) => format!("Waits for a worker with room, at place {place} of the queue"),
             None => "Waits for a worker with room".to_owned(),
         },
         SessionStatus::Starting => "Is being started".to_owned(),
         SessionStatus::ScanQrCode => format!(
-            "Scan the QR code of /api/sessions/{phone}/qr with WhatsApp on the phone, under Linked devices"
+            "Scan the QR code of /api/sessions/{phone}/qr with WhatsApp on the phone, \
+             under Linked devices"
         ),
         SessionStatus::PasskeyRequired => {
             "Confirm the passkey on the phone, or in the worker's dashboard".to_owned()
         }
         SessionStatus::Working => "Is linked and can send".to_owned(),
         SessionStatus::Failed => format!(
-            "The login was lost: start it again with POST /api/sessions/{phone}/start and link the number"
+            "The login was lost: start it again with POST /api/sessions/{phone}/start \
+             and link the number"
         ),
         SessionStatus::Stopped => match session.reason.as_deref() {
             Some(reason) => format!("Is stopped: {reason}"),
