@@ -83,6 +83,7 @@ fn a_setting_means_the_same_to_all_who_read_it() {
         for other in all.iter().filter(|other| other.key == one.key) {
             assert_eq!(one.default, other.default, "defaults of {}", one.key);
             assert_eq!(one.kind, other.kind, "kinds of {}", one.key);
+            assert_eq!(one.bounds, other.bounds, "bounds of {}", one.key);
         }
     }
 }
