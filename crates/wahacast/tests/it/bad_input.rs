@@ -106,11 +106,11 @@ fn cases() -> Vec<Case> {
         send("\"x\"", &[422]),
         send(&b"\xff\xfe{}"[..], &[400]),
         send(&b"{\"sender_number\": \"\xc3\x28\"}"[..], &[400]),
-        send(deep.clone(), &[400]),
-        send(format!("{{\"sender_number\": {deep}}}"), &[400]),
+        send(deep.clone(), &[400, 422]),
+        send(format!("{{\"sender_number\": {deep}}}"), &[400, 422]),
         send(
             r#"{"sender_number": "\ud800", "recipients": [], "template": ""}"#,
-            &[400],
+            &[400, 422],
         ),
         send(with("template", json!("nul \u{0} inside")), &[202, 422]),
         send(with("variables", json!({"name": "nul \u{0}"})), &[202, 422]),
@@ -171,7 +171,7 @@ fn cases() -> Vec<Case> {
         post(
             "/api/sessions",
             &json!({"phone_number": "1".repeat(100_000)}),
-            &[422],
+            &[413, 422],
         ),
         post("/api/sessions", &json!({"phone_number": null}), &[422]),
         post(
@@ -205,7 +205,6 @@ fn cases() -> Vec<Case> {
         json!(1e308),
         json!(-1),
         json!("soon"),
-        json!(null),
         json!([]),
         json!(86_400.001),
     ] {
@@ -435,6 +434,7 @@ async fn many_at_once(api: &Api) {
 /// One bad number among 100,000 refuses all of them and names it; without it, one request takes
 /// all, quickly, and the gateway's memory stays a small multiple of the body.
 async fn a_hundred_thousand_recipients(system: &System, pid: i32) {
+    let before = peak_kilobytes(pid);
     let mut recipients: Vec<String> = (0..100_000).map(|n| format!("47{n:09}")).collect();
     let good = recipients[77_777].clone();
     recipients[77_777] = "47x".to_owned();
@@ -450,7 +450,7 @@ async fn a_hundred_thousand_recipients(system: &System, pid: i32) {
     );
     recipients[77_777] = good;
     let body = body(&recipients);
-    let (before, began) = (peak_kilobytes(pid), Instant::now());
+    let began = Instant::now();
     let accepted = system.api.post("/api/send", &body).await.expect(202);
     let (took, grown) = (began.elapsed(), peak_kilobytes(pid).saturating_sub(before));
     println!(
