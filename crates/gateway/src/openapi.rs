@@ -19,7 +19,12 @@ use crate::views::schema::PhoneText;
 #[openapi(
     info(
         title = "wahacast",
-        description = "Delivers WhatsApp campaigns through a fleet of WAHA servers.\n\nUser calls need no key; operator calls need it in `X-Admin-API-Key` (the Authorize box). Refusals are `application/problem+json` (RFC 9457): `type` is one of a closed list, `errors` names every fault at once. Lists have `limit` (100 unless given, at most 1,000), `cursor`, and the next page in a `Link` header. Every answer has an `X-Trace-Id`; a `traceparent` is taken over.",
+        description = "Delivers WhatsApp campaigns through a fleet of WAHA servers.\n\n\
+            User calls need no key; operator calls need it in `X-Admin-API-Key` (the Authorize \
+            box). Refusals are `application/problem+json` (RFC 9457): `type` is one of a closed \
+            list, `errors` names every fault at once. Lists have `limit` (100 unless given, at \
+            most 1,000), `cursor`, and the next page in a `Link` header. Every answer has an \
+            `X-Trace-Id`; a `traceparent` is taken over.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(

@@ -217,7 +217,8 @@ impl Problem {
     /// The number has no session.
     pub fn session_unknown(phone: &PhoneNumber) -> Self {
         let detail = format!(
-            "there is no session for {phone}; create it with POST /api/sessions {{\"phone_number\": \"{phone}\"}}"
+            "there is no session for {phone}; create it with \
+             POST /api/sessions {{\"phone_number\": \"{phone}\"}}"
         );
         Self::new(Kind::SessionUnknown, detail)
     }

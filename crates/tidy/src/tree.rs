@@ -4,8 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Folders that are not the repository's: what is built, what runs, what git keeps.
-const FOREIGN: &[&str] = &["target", ".local", ".git"];
+/// Folders that are not the repository's: what is built, and what begins with a dot but this.
+const BUILT: &str = "target";
+const OURS: &str = ".ci";
 
 /// One text file.
 #[derive(Debug, Clone)]
@@ -55,7 +56,8 @@ impl Tree {
         }
     }
 
-    /// Reads the repository at `root`. Files that are not UTF-8 are passed over.
+    /// Reads the repository at `root`. Files that are not UTF-8 are passed over, and so are those
+    /// that vanish meanwhile.
     ///
     /// # Errors
     /// When a folder or a file cannot be read.
@@ -65,7 +67,11 @@ impl Tree {
         paths.sort();
         let mut files = Vec::new();
         for path in paths {
-            let Ok(text) = String::from_utf8(fs::read(&path)?) else {
+            let bytes = match fs::read(&path) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => continue,
+                bytes => bytes?,
+            };
+            let Ok(text) = String::from_utf8(bytes) else {
                 continue;
             };
             let path = path.strip_prefix(root).unwrap_or(&path);
@@ -99,10 +105,9 @@ fn walk(folder: &Path, found: &mut Vec<PathBuf>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, kind) = (entry.path(), entry.file_type()?);
-        if FOREIGN.iter().any(|name| entry.file_name() == *name) {
-            continue;
-        }
-        if kind.is_dir() {
+        let name = entry.file_name();
+        let foreign = name == BUILT || (name.as_encoded_bytes()[0] == b'.' && name != OURS);
+        if kind.is_dir() && !foreign {
             walk(&path, found)?;
         } else if kind.is_file() {
             found.push(path);

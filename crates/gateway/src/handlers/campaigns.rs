@@ -218,10 +218,12 @@ impl FromParams for Which {
 /// With the admin key `sender_number` may be left out, and everybody's are listed.
 #[utoipa::path(get, path = "/api/campaigns", tag = "Messaging", operation_id = "list_campaigns",
     params(
-        ("sender_number" = Option<PhoneText>, Query, description = "Whose; needed without the admin key"),
+        ("sender_number" = Option<PhoneText>, Query,
+            description = "Whose; needed without the admin key"),
         ("status" = Option<crate::views::campaigns::CampaignState>, Query),
         ("start_date" = Option<String>, Query,
-            description = "Only those submitted at or after this time or day", example = "2026-11-22"),
+            description = "Only those submitted at or after this time or day",
+            example = "2026-11-22"),
         ("end_date" = Option<String>, Query,
             description = "Only those submitted at or before this time, or on this day"),
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),

@@ -78,7 +78,8 @@ pub async fn users(
 /// All campaigns at a glance
 #[utoipa::path(get, path = "/api/admin/campaigns", tag = "Monitoring",
     operation_id = "admin_campaigns",
-    responses((status = 200, description = "Figures and the newest ones", body = CampaignsOverview)),
+    responses(
+        (status = 200, description = "Figures and the newest ones", body = CampaignsOverview)),
     security(("admin_key" = [])))]
 pub async fn campaigns(_: Admin, gateway: Data<Gateway>) -> Answer {
     let db = gateway.store.client().await?;

@@ -186,7 +186,8 @@ fn limit(own: Option<i32>, setting: i32) -> Limit {
 /// It is asked who it is first; `check=false` registers it unseen.
 #[utoipa::path(post, path = "/api/admin/workers", tag = "Workers", operation_id = "register_worker",
     request_body = WorkerRequest,
-    params(("check" = Option<bool>, Query, description = "Ask the worker first; true unless given")),
+    params(
+        ("check" = Option<bool>, Query, description = "Ask the worker first; true unless given")),
     responses(
         (status = 201, description = "It was registered", body = WorkerView),
         (status = 409, description = "Another worker has this URL", body = ProblemView,
@@ -309,7 +310,8 @@ async fn found(gateway: &Gateway, id: WorkerId) -> Result<Worker, Problem> {
     request_body = WorkerPatch,
     params(
         ("worker_id" = Uuid, Path, description = "The worker's id"),
-        ("check" = Option<bool>, Query, description = "Try a new URL or key first; true unless given")),
+        ("check" = Option<bool>, Query,
+            description = "Try a new URL or key first; true unless given")),
     responses(
         (status = 200, description = "The worker now", body = WorkerView),
         (status = 409, description = "Another worker has this URL", body = ProblemView,

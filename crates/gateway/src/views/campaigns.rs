@@ -13,7 +13,10 @@ use uuid::Uuid;
 use crate::accept::Submission;
 
 macro_rules! status {
-    ($(#[doc = $doc:literal])+ $name:ident of $model:path { $($variant:ident = $text:literal),+ $(,)? }) => {
+    (
+        $(#[doc = $doc:literal])+
+        $name:ident of $model:path { $($variant:ident = $text:literal),+ $(,)? }
+    ) => {
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
         pub enum $name {

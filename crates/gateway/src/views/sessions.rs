@@ -110,7 +110,8 @@ pub fn words(session: &Session, queue_place: Option<i64>) -> String {
     match session.status {
         SessionStatus::Queued if session.wanted == SessionWanted::Stopped => {
             format!(
-                "Was stopped before a worker had room; start it with POST /api/sessions/{phone}/start"
+                "Was stopped before a worker had room; \
+                 start it with POST /api/sessions/{phone}/start"
             )
         }
         SessionStatus::Queued => match queue_place {
