@@ -1,4 +1,4 @@
-//! One bar per campaign while it is delivered.
+//! What is seen of the walk: its steps, and one bar per campaign while it is delivered.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -11,6 +11,16 @@ use super::walk::Campaign;
 
 /// Far more than the pace needs; a campaign that takes longer is stuck.
 const FINISHED_WITHIN: Duration = Duration::from_secs(90);
+
+/// A step of the guide, by its number there.
+pub(super) fn step(number: &str, what: &str) {
+    println!("{number:>4}  {what}");
+}
+
+/// What came of a step.
+pub(super) fn note(what: &str) {
+    println!("        {what}");
+}
 
 /// Watches `campaigns` until all of them are COMPLETED.
 ///

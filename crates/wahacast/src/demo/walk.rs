@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use super::api::{Api, count, text, until};
 use super::checks::{self, Gaps};
 use super::fleet::{Fleet, Heard};
-use super::{MESSAGE_DELAY, SWITCH_DELAY, progress};
+use super::progress::{self, note, step};
+use super::{MESSAGE_DELAY, SWITCH_DELAY};
 use crate::up::RunFacts;
 
 /// The senders. The first three fill the first three workers; the others wait for the fourth.
@@ -393,12 +394,4 @@ fn recipients(sender: &str) -> Vec<String> {
     (1..=RECIPIENTS)
         .map(|n| format!("21600{tail}{n:03}"))
         .collect()
-}
-
-fn step(number: &str, what: &str) {
-    println!("{number:>4}  {what}");
-}
-
-fn note(what: &str) {
-    println!("        {what}");
 }

@@ -3,7 +3,8 @@
 //! PostgreSQL cannot store, forged webhooks. Nothing a client sends makes a 5xx, nothing half
 //! accepted exists, memory stays bounded, and the system sends campaigns afterwards as before.
 //!
-//! Reproduce: `cargo test -p wahacast --test it bad_input -- --nocapture` (servers as in `main.rs`).
+//! Reproduce: `cargo test -p wahacast --test it bad_input -- --nocapture` (servers as in
+//! `main.rs`).
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
