@@ -5,6 +5,7 @@
 
 mod api;
 mod checks;
+mod examine;
 mod fleet;
 mod progress;
 mod summary;

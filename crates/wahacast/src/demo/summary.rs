@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use super::walk::Report;
+use super::examine::Report;
 
 /// Two small tables.
 pub(super) fn text(report: &Report) -> String {
