@@ -98,6 +98,25 @@ fn the_example_of_env_is_up_to_date() {
 }
 
 #[test]
+fn the_example_with_what_is_required_can_be_used_as_it_is() {
+    let text = std::fs::read_to_string(super::root().join(".env.example")).unwrap();
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let pairs = lines.filter_map(|line| line.split_once('='));
+    let required = [
+        ("DATABASE_URL", "postgres://u@localhost/d"),
+        ("AMQP_URL", "amqp://u@localhost"),
+        ("ADMIN_API_KEY", "b7f0c2d94e1a88c35d6e"),
+        ("WEBHOOK_HMAC_KEY", "c35d6eb7f0c2d94e1a88"),
+        ("WEBHOOK_BASE_URL", "http://localhost:8000"),
+    ];
+    let source = Source::from_pairs(pairs.chain(required));
+    type Process = (ProcessSettings, TelemetrySettings);
+    type Services = (GatewaySettings, SchedulerSettings, SenderSettings);
+    let faults = <(Process, Services)>::from_source(&source).err();
+    assert_eq!(faults, None);
+}
+
+#[test]
 fn the_table_of_settings_is_up_to_date() {
     let sections = sections();
     let sections = sections
