@@ -1,0 +1,14 @@
+//! The gateway over real HTTP, on a real PostgreSQL and a real RabbitMQ; run by `make test`.
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+
+mod app;
+mod bad_days;
+mod campaigns;
+mod delays;
+mod monitoring;
+mod openapi;
+mod sending;
+mod sessions;
+mod webhook;
+mod wire;
+mod workers;
