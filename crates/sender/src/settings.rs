@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chassis::config::{Fault, Faults};
 use secrecy::SecretString;
 
 chassis::settings! {
@@ -36,5 +37,23 @@ chassis::settings! {
         "JOB_PREFETCH" => job_prefetch: u16 = 32, 1..=300;
         /// Connections to the ledger. One writes; the others read rosters and lanes.
         "SENDER_DATABASE_CONNECTIONS" => database_connections: usize = 6, 2..=100;
+    }
+}
+
+impl SenderSettings {
+    /// Checks what no single setting can.
+    ///
+    /// # Errors
+    /// A replica would be taken for dead because one heartbeat was late.
+    pub fn check(&self) -> Result<(), Faults> {
+        if self.dead_after >= 3 * self.heartbeat_every {
+            return Ok(());
+        }
+        let cause =
+            "must be at least three times HEARTBEAT_SECONDS, so that a late one does no harm";
+        Err(Faults(vec![Fault::new(
+            "REPLICA_DEAD_AFTER_SECONDS",
+            cause,
+        )]))
     }
 }

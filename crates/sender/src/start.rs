@@ -13,19 +13,21 @@ use secrecy::ExposeSecret;
 use store::{Store, StoreError};
 use tokio::sync::{Semaphore, watch};
 
+use crate::consume;
 use crate::context::Context;
 use crate::lease::{self, Lease};
 use crate::moments::Moments;
 use crate::settings::SenderSettings;
 use crate::table::Table;
-use crate::{consume, writer};
+use crate::writer::{self, Writer};
 
 /// What the drain leaves of the grace for handing lanes over and stopping.
 const HAND_OVER_TIME: Duration = Duration::from_secs(3);
 
 /// Starts a sender replica's tasks and serves until shutdown; then gives its lanes away.
 pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
-    let settings = process.settings.clone();
+    let settings = &process.settings;
+    settings.check()?;
     process.readiness.expect("postgresql");
     process.readiness.expect("rabbitmq");
     process.serve_probes()?;
@@ -40,29 +42,14 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
     }
     let (writer, queue) = writer::queue();
     let (delays, delays_seen) = watch::channel(Delays::default());
-    let context = Arc::new(Context {
-        replica: ReplicaId::new(process.replica.id),
-        rests: Rests::default(),
-        store: store.clone(),
-        writer,
-        lease: Arc::new(Lease::default()),
-        moments: Moments::new(process.clock.clone()),
-        clock: process.clock.clone(),
-        chance: process.chance.clone(),
-        delays: delays_seen,
-        http: waha::http_client()?,
-        sends: Semaphore::new(settings.sends_in_flight_max as usize),
-        settings,
-    });
+    let context = Arc::new(context(&process, (store.clone(), writer), delays_seen)?);
     let table = Table::new(Arc::clone(&context), process.supervisor.clone(), delays);
     // The heartbeat and the writer outlive the wish to stop: lanes are finished with them.
     let finished = Shutdown::new();
     let supervisor = &process.supervisor;
     let clocks = (process.clock.clone(), process.chance.clone());
-    supervisor.spawn(
-        "writer",
-        writer::run(store, context.replica, queue, clocks, finished.clone()),
-    );
+    let written = writer::run(store, context.replica, queue, clocks, finished.clone());
+    supervisor.spawn("writer", written);
     supervisor.spawn(
         "heartbeat",
         heartbeat(&process, Arc::clone(&context), finished.clone()),
@@ -74,20 +61,43 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
         "jobs",
         take_jobs(broker, Arc::clone(&context), Arc::clone(&table), &process),
     );
-    let watcher = Arc::clone(&table);
-    let looks = Periodic::new(
-        "lane watch",
-        context.settings.watch_every,
-        process.clock.clone(),
-        process.shutdown.clone(),
-    );
-    looks.run(|| async { watcher.look().await }).await;
+    watch_lanes(&process, &context, &table).await;
     let grace = process.common.shutdown_grace.saturating_sub(HAND_OVER_TIME);
     if let Err(error) = table.drain(grace).await {
         tracing::warn!("lanes were not handed over; the sweep will find them: {error}");
     }
     finished.request();
     Ok(())
+}
+
+/// What every lane of this replica shares.
+fn context(
+    process: &Process<SenderSettings>,
+    (store, writer): (Store, Writer),
+    delays: watch::Receiver<Delays>,
+) -> Result<Context, BoxError> {
+    Ok(Context {
+        replica: ReplicaId::new(process.replica.id),
+        rests: Rests::default(),
+        store,
+        writer,
+        lease: Arc::new(Lease::default()),
+        moments: Moments::new(process.clock.clone()),
+        clock: process.clock.clone(),
+        chance: process.chance.clone(),
+        delays,
+        http: waha::http_client()?,
+        sends: Semaphore::new(process.settings.sends_in_flight_max as usize),
+        settings: process.settings.clone(),
+    })
+}
+
+/// Looks at all lanes again and again, until shutdown.
+async fn watch_lanes(process: &Process<SenderSettings>, context: &Context, table: &Arc<Table>) {
+    let every = context.settings.watch_every;
+    let (clock, shutdown) = (process.clock.clone(), process.shutdown.clone());
+    let looks = Periodic::new("lane watch", every, clock, shutdown);
+    looks.run(|| async { table.look().await }).await;
 }
 
 /// Waits for the database and looks at its schema; false when it was told to stop first.
