@@ -78,9 +78,17 @@ async fn campaigns_of_a_killed_replica_complete_on_the_other() {
 /// Waits until the replica with the most lanes has just handed messages to their workers, and
 /// kills it. Returns the replica and the numbers of its workers.
 async fn kill_with_messages_on_the_wire(system: &System, ledger: &Client) -> (Uuid, Vec<usize>) {
-    let sql = "SELECT owner, count(*) FROM lanes WHERE owner IS NOT NULL GROUP BY owner
-        ORDER BY count(*) DESC, owner";
-    let replica: Uuid = ledger.query(sql, &[]).await.unwrap()[0].get(0);
+    let sql = "SELECT owner FROM lanes WHERE owner IS NOT NULL GROUP BY owner
+        HAVING count(*) >= 2 ORDER BY count(*) DESC, owner";
+    let replica: Uuid = eventually("a replica to own two lanes", BOUND, async || {
+        ledger
+            .query(sql, &[])
+            .await
+            .unwrap()
+            .first()
+            .map(|row| row.get(0))
+    })
+    .await;
     let sql = "SELECT name FROM replicas WHERE id = $1";
     let name: String = ledger.query_one(sql, &[&replica]).await.unwrap().get(0);
     let number = name.strip_prefix("sender-").unwrap().parse().unwrap();
@@ -90,9 +98,9 @@ async fn kill_with_messages_on_the_wire(system: &System, ledger: &Client) -> (Uu
         "SELECT count(*) FROM senders JOIN lanes ON lanes.worker_id = senders.in_flight_worker
         WHERE lanes.owner = $1 AND in_flight_at BETWEEN now() - interval '100 ms'
             AND now() - interval '10 ms'";
-    eventually("messages on the wire", BOUND, async || {
+    eventually("two messages on the wire", BOUND, async || {
         let fresh: i64 = ledger.query_one(sql, &[&replica]).await.unwrap().get(0);
-        (fresh > 0).then_some(())
+        (fresh >= 2).then_some(())
     })
     .await;
     signal(&process, Signal::SIGKILL);

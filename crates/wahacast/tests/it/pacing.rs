@@ -122,8 +122,13 @@ fn watch_lanes(ledger: Client, owners: Arc<Mutex<Owners>>) -> JoinHandle<()> {
 async fn end_the_busier_replica(system: &System) {
     let sql = "SELECT replicas.name, count(*) FROM lanes JOIN replicas ON replicas.id = lanes.owner
         GROUP BY replicas.name ORDER BY count(*) DESC, replicas.name";
-    let owners = system.ledger().await.query(sql, &[]).await.unwrap();
-    let (name, lanes): (String, i64) = (owners[0].get(0), owners[0].get(1));
+    let ledger = system.ledger().await;
+    let (name, lanes) = testkit::eventually("one to own two lanes", BOUND, async || {
+        let owners = ledger.query(sql, &[]).await.unwrap();
+        let (name, lanes): (String, i64) = (owners.first()?.get(0), owners.first()?.get(1));
+        (lanes >= 2).then_some((name, lanes))
+    })
+    .await;
     let number = name.strip_prefix("sender-").unwrap().parse().unwrap();
     let process = system.process("sender", number);
     println!(

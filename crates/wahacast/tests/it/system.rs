@@ -379,7 +379,7 @@ impl Up {
         while began.elapsed() < STOPPED_WITHIN {
             match self.child.try_wait() {
                 Ok(None) => std::thread::sleep(Duration::from_millis(20)),
-                Ok(Some(status)) if status.success() => return Ok(()),
+                Ok(Some(status)) if status.success() => return gone(&children),
                 other => return Err(format!("`wahacast up` ended with {other:?}")),
             }
         }
@@ -421,6 +421,15 @@ impl Drop for Up {
             eprintln!("{fault}");
             assert!(std::thread::panicking(), "{fault}");
         }
+    }
+}
+
+/// Whoever stops cleanly leaves nobody behind.
+fn gone(children: &[Process]) -> Result<(), String> {
+    let alive = |one: &&Process| kill(Pid::from_raw(one.pid), None).is_ok();
+    match children.iter().find(alive) {
+        Some(left) => Err(format!("`wahacast up` ended and left {left:?} running")),
+        None => Ok(()),
     }
 }
 
