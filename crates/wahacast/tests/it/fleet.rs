@@ -1,6 +1,6 @@
 //! The simulated WAHA workers, seen from outside the system: who holds what, who heard what when.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use reqwest::Client;
 use serde::Deserialize;
@@ -92,6 +92,15 @@ impl Fleet {
             status.is_success(),
             "scanning the QR of {session}: {status} {text}"
         );
+    }
+
+    /// Kills worker `number` and starts it again after `down`.
+    pub(crate) async fn restart(&self, number: usize, down: Duration) {
+        let url = format!("{}/fault", self.workers[number - 1].control);
+        let millis = u64::try_from(down.as_millis()).unwrap();
+        let body = json!({"kind": "restart", "millis": millis});
+        let answer = self.client.post(url).json(&body).send().await.unwrap();
+        answer.error_for_status().unwrap();
     }
 
     /// Everything heard so far, in order of arrival.

@@ -4,13 +4,14 @@
 //!
 //! Reproduce: `cargo test -p wahacast --test it guide -- --nocapture` (servers as in `main.rs`).
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::eventually;
 
 use crate::checks::{self, Ordered};
+use crate::fleet::Heard;
 use crate::system::{Plan, SESSION_WITHIN, System};
 
 /// The guide's own numbers, and more of the kind. The first two get campaigns.
@@ -25,9 +26,8 @@ const PNG: &str = "iVBORw0KGgo";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_guide_works_as_written() {
-    let mut plan = Plan::new(4)
-        .with("MAX_SESSIONS_PER_WORKER", "1")
-        .with("MAX_LIVE_SESSIONS", "1");
+    let mut plan = Plan::new(4);
+    plan.dot_env = "MAX_SESSIONS_PER_WORKER=1\nMAX_LIVE_SESSIONS=1\n";
     plan.register = false;
     let system = System::start(plan).await;
     admin_calls_need_the_key(&system).await;
@@ -56,6 +56,8 @@ async fn the_guide_works_as_written() {
     every_campaign_call(&system, &campaigns).await;
     user_delays_in_both_forms(&system).await;
     monitoring(&system).await;
+    changed_delays_take_hold_of_running_campaigns(&system).await;
+    who_waits_says_why(&system).await;
     session_calls(&system).await;
     step("14", "one more worker takes who still waits");
     another_worker_takes_who_waits(&system).await;
@@ -679,6 +681,83 @@ async fn monitoring(system: &System) {
     api.get("/api/sessions").await.expect_problem(401);
 }
 
+/// Within two seconds, for a sender's own delays as for the global ones, slower and quicker.
+async fn changed_delays_take_hold_of_running_campaigns(system: &System) {
+    let api = &system.api;
+    let own = format!("/api/admin/user-delays?sender_number={FIRST}");
+    let own = async |seconds: f64| {
+        let path = format!("{own}&message_delay={seconds}");
+        api.admin(Method::POST, &path, None).await.expect(200);
+    };
+    let global = async |seconds: f64| {
+        let body = json!({"MESSAGE_DELAY": seconds});
+        api.admin_post("/api/admin/delays", &body).await.expect(200);
+    };
+    take_hold(system, 4, global).await;
+    take_hold(system, 5, own).await;
+}
+
+async fn take_hold(system: &System, round: usize, set: impl AsyncFn(f64)) {
+    let campaign = system.submit(FIRST, checks::recipients(round, 500)).await;
+    let arrivals = async || {
+        let mut heard = system.fleet.heard().await;
+        heard.retain(|one| one.session == FIRST);
+        heard.iter().map(Heard::arrived).collect::<Vec<_>>()
+    };
+    let before = arrivals().await.len();
+    eventually("the campaign to begin", BOUND, async || {
+        (arrivals().await.len() > before + 2).then_some(())
+    })
+    .await;
+    let slowed = SystemTime::now();
+    set(600.0).await;
+    let last = eventually("the campaign to slow down", BOUND, async || {
+        let last = *arrivals().await.last()?;
+        (last.elapsed().ok()? > Duration::from_millis(1_500)).then_some(last)
+    })
+    .await;
+    let quickened = SystemTime::now();
+    set(0.1).await;
+    let next = eventually("the campaign to go on", BOUND, async || {
+        arrivals().await.into_iter().find(|at| *at > quickened)
+    })
+    .await;
+    let slower = last.duration_since(slowed).unwrap_or_default();
+    let quicker = next.duration_since(quickened).unwrap();
+    println!(
+        "       changed delays took hold after {:.2} s (slower) and {:.2} s (quicker)",
+        slower.as_secs_f64(),
+        quicker.as_secs_f64()
+    );
+    assert!(
+        slower.max(quicker) < Duration::from_secs(2),
+        "not within two seconds"
+    );
+    let cancel = format!("/api/cancel/{}", campaign.id);
+    let cancel = system.api.request(Method::POST, &cancel);
+    system.api.ask(cancel).await.expect_status(200);
+}
+
+/// A number that is not linked yet: accepted, with a reason, and sent once it is.
+async fn who_waits_says_why(system: &System) {
+    let campaign = system.submit(FOURTH, checks::recipients(6, 2)).await;
+    let path = format!("/api/status/{}", campaign.id);
+    let status = system.api.get(&path).await.expect(200);
+    assert_eq!(status["status"], "PENDING", "{status}");
+    assert!(
+        status["reason"].is_string(),
+        "it waits and does not say why: {status}"
+    );
+    println!("       who waits says: {}", status["reason"]);
+    system.scan(FOURTH).await;
+    let began = Instant::now();
+    assert_eq!(system.ended(&campaign, BOUND).await["status"], "COMPLETED");
+    println!(
+        "       it ended {:.2} s after the number was linked",
+        began.elapsed().as_secs_f64()
+    );
+}
+
 /// me, stop, start, logout.
 async fn session_calls(system: &System) {
     let api = &system.api;
@@ -826,5 +905,5 @@ async fn cleanup(system: &System) {
         .await;
     }
     let all = api.admin_get("/api/campaigns").await.expect(200);
-    assert_eq!(all.as_array().unwrap().len(), 3, "{all}");
+    assert_eq!(all.as_array().unwrap().len(), 6, "{all}");
 }

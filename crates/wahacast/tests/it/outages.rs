@@ -1,7 +1,8 @@
 //! Bad days of the servers. RabbitMQ stopped while 20 campaigns are submitted: each is accepted,
 //! `/readyz` names what is missing, and all 20 complete once it runs again. PostgreSQL stopped and
 //! started, and in another run killed, in mid-campaign: the API answers 503 with Retry-After
-//! meanwhile, no service ends, everything completes, and nobody hears a message twice.
+//! meanwhile, no service ends, everything completes, and nobody hears a message twice. A WAHA worker
+//! that goes away in mid-campaign: its campaigns wait with a reason and go on when it is back.
 //!
 //! Figures: `cargo test -p wahacast --test it outages -- --nocapture` (servers as in `main.rs`).
 
@@ -14,6 +15,7 @@ use serde_json::json;
 use testkit::eventually;
 
 use crate::checks::{self, Ordered};
+use crate::fleet::Heard;
 use crate::system::{Plan, Process, System, signal};
 
 const BOUND: Duration = Duration::from_secs(120);
@@ -118,6 +120,34 @@ async fn a_kill_of_postgresql_in_mid_campaign_repeats_and_loses_nothing() {
     })
     .await;
     finishes_after_the_outage(&system, &ordered, &before).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn campaigns_of_a_worker_that_went_away_wait_and_go_on() {
+    let plan = Plan::new(1).with("WORKER_CHECK_SECONDS", "1");
+    let system = System::start(plan).await;
+    let phones = phones(2);
+    system.link_all(&phones).await;
+    let submits = phones
+        .iter()
+        .enumerate()
+        .map(|(n, phone)| system.submit(phone, checks::recipients(n, MESSAGES)));
+    let ordered = join_all(submits).await;
+    system.heard_at_least(MESSAGES / 2, BOUND).await;
+    system.fleet.restart(1, Duration::from_secs(4)).await;
+    let path = format!("/api/status/{}", ordered[0].id);
+    let why = eventually("the campaign to say what it waits for", BOUND, async || {
+        let status = system.api.get(&path).await.expect(200);
+        let next = status["next_attempt_at"].is_string();
+        next.then(|| status["reason"].as_str().map(str::to_owned))?
+    })
+    .await;
+    println!("while the worker is away: {why}");
+    let began = Instant::now();
+    all_end(&system, &ordered).await;
+    let heard = system.fleet.heard().await;
+    nobody_twice_and_all_accounted_for(&system, &ordered, &heard).await;
+    println!("all ended {:.1} s later", began.elapsed().as_secs_f64());
 }
 
 /// Six campaigns on two workers, about a third of the way; a child that ends stays down.
@@ -225,25 +255,7 @@ async fn finishes_after_the_outage(system: &System, ordered: &[Ordered], before:
         began.elapsed().as_secs_f64()
     );
     let heard = system.fleet.heard().await;
-    let mut unknown = 0;
-    for one in ordered {
-        let path = format!("/api/status/{}?details=true&limit=1000", one.id);
-        let status = system.api.get(&path).await.expect(200);
-        for message in status["messages"].as_array().unwrap() {
-            let to = message["recipient"].as_str().unwrap();
-            let times = heard.iter().filter(|one| one.recipient() == to).count();
-            match message["status"].as_str().unwrap() {
-                "SENT" | "DELIVERED" | "READ" => assert_eq!(times, 1, "{message}"),
-                "UNKNOWN" => unknown += 1,
-                other => panic!("{other}: {message}"),
-            }
-        }
-    }
-    assert_eq!(checks::heard_twice(&heard), [], "heard twice");
-    println!(
-        "{} messages heard, none twice; {unknown} UNKNOWN",
-        heard.len()
-    );
+    nobody_twice_and_all_accounted_for(system, ordered, &heard).await;
     assert!(
         !heard.iter().any(|one| one.text == "never"),
         "a refused campaign was sent"
@@ -260,6 +272,29 @@ async fn finishes_after_the_outage(system: &System, ordered: &[Ordered], before:
         services(system),
         before,
         "a service ended instead of reconnecting"
+    );
+}
+
+/// SENT means heard once, UNKNOWN at most once; there is nothing else.
+async fn nobody_twice_and_all_accounted_for(system: &System, ordered: &[Ordered], heard: &[Heard]) {
+    let mut unknown = 0;
+    for one in ordered {
+        let path = format!("/api/status/{}?details=true&limit=1000", one.id);
+        let status = system.api.get(&path).await.expect(200);
+        for message in status["messages"].as_array().unwrap() {
+            let to = message["recipient"].as_str().unwrap();
+            let times = heard.iter().filter(|one| one.recipient() == to).count();
+            match message["status"].as_str().unwrap() {
+                "SENT" | "DELIVERED" | "READ" => assert_eq!(times, 1, "{message}"),
+                "UNKNOWN" => unknown += 1,
+                other => panic!("{other}: {message}"),
+            }
+        }
+    }
+    assert_eq!(checks::heard_twice(heard), [], "heard twice");
+    println!(
+        "{} messages heard, none twice; {unknown} UNKNOWN",
+        heard.len()
     );
 }
 

@@ -1,4 +1,4 @@
-//! Pacing at the simulator's arrival clock: 2 sender replicas, 3 workers, 12 senders, 24 campaigns,
+//! Pacing at the simulator's arrival clock: 2 sender replicas (and 2 schedulers), 3 workers, 12 senders, 24 campaigns,
 //! 600 messages, delays 0.2 s (message), 0.5 s (switch) and 10 s (campaign), while lanes move
 //! between replicas because each replica in turn is told to end and comes back. R1, R2 and R3 are
 //! never broken, by not even a nanosecond, and every recipient hears its message exactly once.
@@ -42,6 +42,7 @@ async fn six_hundred_messages_keep_their_gaps_while_lanes_move() {
         .with("SENDER_SWITCH_DELAY", "0.5")
         .with("CAMPAIGN_DELAY", "10");
     plan.senders = 2;
+    plan.schedulers = 2;
     let system = System::start(plan).await;
     let phones: Vec<String> = (0..SENDERS).map(|n| format!("216421080{n:02}")).collect();
     system.link_all(&phones).await;

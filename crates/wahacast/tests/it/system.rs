@@ -47,6 +47,8 @@ pub(crate) struct Plan {
     pub(crate) own_postgres: bool,
     pub(crate) own_rabbitmq: bool,
     pub(crate) settings: Vec<(&'static str, String)>,
+    /// The text of `.env`.
+    pub(crate) dot_env: &'static str,
     /// Flags of the simulator.
     pub(crate) simulator: &'static str,
 }
@@ -63,6 +65,7 @@ impl Plan {
             own_postgres: false,
             own_rabbitmq: false,
             settings: Vec::new(),
+            dot_env: "",
             simulator: "--send-delay-ms 5..25",
         }
         .with("MESSAGE_DELAY_JITTER", "0")
@@ -341,6 +344,7 @@ impl Up {
         }
         command.args(plan.register.then_some("--register"));
         command.args((!plan.restart).then_some("--no-restart"));
+        fs::write(path.join(".env"), plan.dot_env).unwrap();
         command.current_dir(&path).stdin(Stdio::null());
         command.stdout(output.try_clone().unwrap()).stderr(output);
         let child = command.spawn().unwrap();
