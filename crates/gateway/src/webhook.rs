@@ -44,8 +44,7 @@ pub fn trust(
             Ok(Trust::Signed)
         }
         (Some(_), Some(_)) => {
-            let detail =
-                "the signature does not fit the body: the webhook was signed with another key";
+            let detail = "the signature does not fit the body; was it made with another key?";
             Err(Problem::new(Kind::SignatureWrong, detail))
         }
         _ => Ok(Trust::Hint),
@@ -89,6 +88,9 @@ mod tests {
     const STATUS: &[u8] =
         br#"{"event":"session.status","session":"s","payload":{"name":"s","status":"WORKING"}}"#;
 
+    const DANCING: &[u8] =
+        br#"{"event":"session.status","session":"s","payload":{"name":"s","status":"DANCING"}}"#;
+
     #[test]
     fn only_a_signed_word_is_taken() {
         let envelope = waha::webhook::parse(STATUS).unwrap();
@@ -102,8 +104,11 @@ mod tests {
     #[test]
     fn what_is_unknown_is_no_failure() {
         for (body, wanted) in [
-            (&br#"{"event":"call.received","session":"s","payload":{}}"#[..], Step::Ignore),
-            (br#"{"event":"session.status","session":"s","payload":{"name":"s","status":"DANCING"}}"#, Step::Look),
+            (
+                &br#"{"event":"call.received","session":"s","payload":{}}"#[..],
+                Step::Ignore,
+            ),
+            (DANCING, Step::Look),
         ] {
             let envelope = waha::webhook::parse(body).unwrap();
             assert_eq!(step(Trust::Signed, &envelope), wanted);

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_has_its_words() {
+    fn causes_of_the_session_and_its_worker() {
         let link =
             "the sender's session is SCAN_QR_CODE: link the number with its QR or pairing code";
         check(
@@ -298,6 +298,10 @@ mod tests {
             |f| f.session.as_mut().unwrap().worker.as_mut().unwrap().rest = Some((LATER, "401")),
             Some(("worker w1 refuses: 401", Some(LATER))),
         );
+    }
+
+    #[test]
+    fn causes_of_the_number_and_the_processes() {
         check(
             |f| f.sender_rest = Some((LATER, "463")),
             Some(("the number rests: 463", Some(LATER))),

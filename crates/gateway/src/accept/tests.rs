@@ -29,7 +29,8 @@ fn submit(body: &str) -> Result<Submission, Problem> {
 /// A campaign with these recipients and this template, and more fields.
 fn body(recipients: &str, template: &str, more: &str) -> String {
     format!(
-        r#"{{"sender_number": "42108077", "recipients": {recipients}, "template": {template}{more}}}"#
+        r#"{{"sender_number": "42108077", "recipients": {recipients},
+            "template": {template}{more}}}"#
     )
 }
 
@@ -85,7 +86,8 @@ fn every_bad_recipient_is_named() {
         faults(&body(recipients, r#""x""#, "")),
         [
             "/recipients/0 \"12a456\" has a letter in it",
-            "/recipients/1 is a JSON number; write it as a string, \"123456\", so that no digit is lost",
+            "/recipients/1 is a JSON number; write it as a string, \"123456\", \
+             so that no digit is lost",
             "/recipients/2 must be a number in a string, or an object with a number, not null",
             " 2 more faults are not listed",
         ]

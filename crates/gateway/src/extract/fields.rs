@@ -292,7 +292,8 @@ mod tests {
         assert_eq!(
             found,
             [
-                "/phone_number: is a JSON number; write it as a string, \"42108077\", so that no digit is lost",
+                "/phone_number: is a JSON number; write it as a string, \"42108077\", \
+                 so that no digit is lost",
                 "/delay: must be a number, not a string",
                 "/name: is missing",
                 "/a~1b: is not a field of this request",

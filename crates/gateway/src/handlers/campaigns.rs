@@ -10,7 +10,9 @@ use models::message::MessageStatus;
 use models::template::Template;
 use store::GenericClient;
 use store::campaigns::{self as ledger, Acceptance, Campaign, Cancellation, Filter, NewCampaign};
+use time::OffsetDateTime;
 
+use crate::accept::Submission;
 use crate::auth::MaybeAdmin;
 use crate::boundary::Trace;
 use crate::cursor::Ordinal;
@@ -42,7 +44,16 @@ use crate::views::schema::PhoneText;
 pub async fn send(submitted: Submitted, trace: Trace, gateway: Data<Gateway>) -> Answer {
     let Submitted(mut submission) = submitted;
     let id = CampaignId::new(gateway.chance.uuid_v7());
-    let campaign = NewCampaign {
+    let campaign = new_campaign(id, &mut submission, trace);
+    let created_at = store_whole(&gateway, &campaign, &submission).await?;
+    let finish_at = probable_end(&gateway, id).await;
+    let view = AcceptedView::new(id.uuid(), submission, created_at, finish_at);
+    Ok(reply::accepted(&view.status_url.clone(), view))
+}
+
+/// The campaign of a submission, whose texts it takes.
+fn new_campaign(id: CampaignId, submission: &mut Submission, trace: Trace) -> NewCampaign {
+    NewCampaign {
         id,
         sender: submission.sender.clone(),
         template: std::mem::take(&mut submission.template),
@@ -50,28 +61,35 @@ pub async fn send(submitted: Submitted, trace: Trace, gateway: Data<Gateway>) ->
         media_url: submission.media_url.take(),
         duplicates_removed: submission.duplicates_removed,
         trace_id: trace.0,
-    };
+    }
+}
+
+/// Stores a campaign with its job, and has the job published.
+async fn store_whole(
+    gateway: &Gateway,
+    campaign: &NewCampaign,
+    submission: &Submission,
+) -> Result<OffsetDateTime, Problem> {
     let mut db = gateway.store.client().await?;
-    let accepted = ledger::accept(&mut db, &campaign, &submission.messages).await?;
-    let Acceptance::Accepted(created_at) = accepted else {
-        return Err(sender_unknown(&campaign));
-    };
-    gateway.accepted.notify_one();
-    counter!("gateway_campaigns_accepted_total").increment(1);
-    counter!("gateway_recipients_accepted_total").increment(submission.messages.len() as u64);
-    // Stored it is; a look-up that fails now must not say otherwise.
-    let found = ledger::one(&db, id).await.ok().flatten();
-    let finish_at = match found {
-        Some(row) => {
-            looked_at(&db, &gateway, &row)
-                .await
-                .unwrap_or_default()
-                .finish_at
+    match ledger::accept(&mut db, campaign, &submission.messages).await? {
+        Acceptance::SenderUnknown => Err(sender_unknown(campaign)),
+        Acceptance::Accepted(created_at) => {
+            gateway.accepted.notify_one();
+            counter!("gateway_campaigns_accepted_total").increment(1);
+            let recipients = submission.messages.len() as u64;
+            counter!("gateway_recipients_accepted_total").increment(recipients);
+            Ok(created_at)
         }
-        None => None,
-    };
-    let view = AcceptedView::new(id.uuid(), submission, created_at, finish_at);
-    Ok(reply::accepted(&view.status_url.clone(), view))
+    }
+}
+
+/// When a campaign may be done, if that can be said: it is stored, and a look-up that fails now
+/// must not say otherwise.
+async fn probable_end(gateway: &Gateway, id: CampaignId) -> Option<OffsetDateTime> {
+    let db = gateway.store.client().await.ok()?;
+    let campaign = ledger::one(&db, id).await.ok()??;
+    let outlook = looked_at(&db, gateway, &campaign).await.ok()?;
+    outlook.finish_at
 }
 
 fn sender_unknown(campaign: &NewCampaign) -> Problem {

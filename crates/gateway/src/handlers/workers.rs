@@ -202,7 +202,7 @@ pub async fn get(_: Admin, id: WorkerPath, gateway: Data<Gateway>) -> Answer {
 
 async fn found(gateway: &Gateway, id: WorkerId) -> Result<Worker, Problem> {
     let worker = ledger::one(&gateway.store.client().await?, id).await?;
-    worker.ok_or_else(|| Problem::new(Kind::WorkerUnknown, format!("there is no worker {id}")))
+    worker.ok_or_else(|| unknown(id))
 }
 
 /// Change a worker
@@ -295,15 +295,18 @@ pub async fn delete(
     };
     match deletion {
         Deletion::Deleted(_) => Ok(reply::nothing()),
-        Deletion::Missing => Err(Problem::new(
-            Kind::WorkerUnknown,
-            format!("there is no worker {}", id.0),
-        )),
-        Deletion::Holds(count) => {
-            let detail = format!("it holds {count} sessions; ?force=true removes them with it");
-            Err(Problem::new(Kind::WorkerHoldsSessions, detail))
-        }
+        Deletion::Missing => Err(unknown(id.0)),
+        Deletion::Holds(count) => Err(holds_sessions(count)),
     }
+}
+
+fn unknown(id: WorkerId) -> Problem {
+    Problem::new(Kind::WorkerUnknown, format!("there is no worker {id}"))
+}
+
+fn holds_sessions(count: i64) -> Problem {
+    let detail = format!("it holds {count} sessions; ?force=true removes them with it");
+    Problem::new(Kind::WorkerHoldsSessions, detail)
 }
 
 /// Remove all workers and all sessions

@@ -169,7 +169,9 @@ async fn a_message_on_its_way_is_not_cancelled() {
 async fn failed_recipients_are_listed() {
     let app = two_senders().await;
     let id = app.campaign("42108077", &["1234567", "1234568"]).await;
-    app.sql("UPDATE messages SET status = 5, error_code = 'not_on_whatsapp', error = 'nobody' WHERE ordinal = 1").await;
+    let refused = "UPDATE messages SET status = 5, error_code = 'not_on_whatsapp', error = 'nobody'
+        WHERE ordinal = 1";
+    app.sql(refused).await;
     app.sql("UPDATE campaigns SET failed = 1").await;
     let failed = app.get(&format!("/api/campaigns/{id}/failed")).await;
     assert_eq!(

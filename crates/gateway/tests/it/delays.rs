@@ -8,7 +8,11 @@ use crate::app::{app, app_with, said};
 #[tokio::test(flavor = "multi_thread")]
 async fn global_delays_begin_as_set_and_change_in_part() {
     let app = app_with(&[("MESSAGE_DELAY", "4"), ("SENDER_SWITCH_DELAY", "0.5")]).await;
-    let all = |message: f64, switch: f64, campaign: f64| json!({"MESSAGE_DELAY": message, "SENDER_SWITCH_DELAY": switch, "CAMPAIGN_DELAY": campaign});
+    let all = |message: f64, switch: f64, campaign: f64| {
+        let mut all = json!({"MESSAGE_DELAY": message, "SENDER_SWITCH_DELAY": switch});
+        all["CAMPAIGN_DELAY"] = json!(campaign);
+        all
+    };
     assert_eq!(
         *app.admin_get("/api/admin/delays").await.is(200),
         all(4.0, 0.5, 10.0)
@@ -26,7 +30,8 @@ async fn global_delays_begin_as_set_and_change_in_part() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_delays_are_all_named() {
     let app = app().await;
-    let wrong = json!({"MESSAGE_DELAY": -1, "SENDER_SWITCH_DELAY": "5", "CAMPAIGN_DELAY": 86401, "DELAY": 1});
+    let wrong = json!({"MESSAGE_DELAY": -1, "SENDER_SWITCH_DELAY": "5", "CAMPAIGN_DELAY": 86401,
+        "DELAY": 1});
     let refused = app.admin_post("/api/admin/delays", wrong).await;
     assert_eq!(
         refused.is_problem(422, "invalid"),

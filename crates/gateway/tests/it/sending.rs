@@ -182,7 +182,8 @@ async fn a_campaign_can_be_streamed_line_by_line() {
     let app = app().await;
     app.session("42108077").await;
     let lines = concat!(
-        "{\"sender_number\": \"42108077\", \"template\": \"Hi {{name}}\", \"variables\": {\"name\": \"you\"}}\r\n",
+        "{\"sender_number\": \"42108077\", \"template\": \"Hi {{name}}\", ",
+        "\"variables\": {\"name\": \"you\"}}\r\n",
         "\"21642108101\"\n\n",
         "{\"number\": \"21642108102\", \"variables\": {\"name\": \"Leila\"}}",
     );
@@ -216,7 +217,8 @@ async fn a_stream_that_breaks_off_leaves_nothing() {
     let mut wire = tokio::net::TcpStream::connect(&address).await.unwrap();
     let head = format!(
         "POST /api/send HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/x-ndjson\r\n\
-         content-length: 10000\r\n\r\n{{\"sender_number\": \"42108077\", \"template\": \"x\"}}\n\"1234567\"\n"
+         content-length: 10000\r\n\r\n\
+         {{\"sender_number\": \"42108077\", \"template\": \"x\"}}\n\"1234567\"\n"
     );
     wire.write_all(head.as_bytes()).await.unwrap();
     wire.shutdown().await.unwrap();

@@ -116,9 +116,7 @@ async fn one_that_cannot_be_used_is_refused_with_the_cause() {
 async fn wrong_fields_are_all_named() {
     let app = app().await;
     let wrong = json!({"url": "ftp://x", "capacity": -1, "max_live": 1.5, "name": "", "x": 1});
-    let refused = app
-        .admin_post("/api/admin/workers?check=maybe", wrong)
-        .await;
+    let refused = app.admin_post("/api/admin/workers", wrong).await;
     let pointers = refused.is_problem(422, "invalid");
     assert_eq!(
         pointers,
