@@ -287,7 +287,11 @@ async fn finishes_after_the_outage(system: &System, ordered: &[Ordered], before:
 }
 
 /// SENT means heard once, UNKNOWN at most once; there is nothing else.
-async fn nobody_twice_and_all_accounted_for(system: &System, ordered: &[Ordered], heard: &[Heard]) {
+async fn nobody_twice_and_all_accounted_for(
+    system: &System,
+    ordered: &[Ordered],
+    heard: &[Heard],
+) -> usize {
     let mut unknown = 0;
     for one in ordered {
         let path = format!("/api/status/{}?details=true&limit=1000", one.id);
