@@ -207,13 +207,18 @@ impl Table {
         }
     }
 
-    /// Gives some lanes up when we hold far more than our share.
+    /// Gives some lanes up when we hold far more than our share of what one look saw. Lanes that
+    /// came since then are not in it, and must not be weighed against it.
     fn level(&self, seen: &Watch) {
         let mut lanes = self.lanes();
-        let staying = lanes.values_mut().filter(|entry| !entry.leaving);
-        let mut staying: Vec<_> = staying.collect();
-        let excess = excess(staying.len(), seen.lanes_owned, seen.replicas);
-        for entry in staying.iter_mut().take(excess) {
+        let leaving = lanes.values().filter(|entry| entry.leaving).count();
+        let own = seen.lanes.len().saturating_sub(leaving);
+        let excess = excess(own, seen.lanes_owned, seen.replicas);
+        for entry in lanes
+            .values_mut()
+            .filter(|entry| !entry.leaving)
+            .take(excess)
+        {
             entry.leaving = entry.commands.try_send(Command::Leave).is_ok();
         }
     }
@@ -278,11 +283,13 @@ impl Table {
 /// How many lanes to give up: those above the even share, but only when they are a tenth of it or
 /// more, so that replicas do not pass lanes to and fro.
 fn excess(own: usize, owned_by_all: i64, replicas: i64) -> usize {
-    let (all, replicas) = (
-        owned_by_all.max(0).unsigned_abs(),
-        replicas.max(1).unsigned_abs(),
-    );
-    let share = usize::try_from(all.div_ceil(replicas)).unwrap_or(usize::MAX);
+    let replicas = usize::try_from(replicas).unwrap_or_default();
+    if replicas < 2 {
+        return 0;
+    }
+    // Our own may be missing among all, when our heartbeat is late.
+    let all = usize::try_from(owned_by_all).unwrap_or_default().max(own);
+    let share = all.div_ceil(replicas);
     let excess = own.saturating_sub(share);
     if excess >= (share / 10).max(1) {
         excess
@@ -306,6 +313,8 @@ mod tests {
             (520, 1_000, 2, 0),
             (560, 1_000, 2, 60),
             (3, 3, 0, 0),
+            (1, 0, 1, 0),
+            (1, 0, 2, 0),
             (0, 0, 0, 0),
         ] {
             assert_eq!(
