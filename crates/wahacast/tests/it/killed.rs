@@ -51,6 +51,7 @@ async fn campaigns_of_a_killed_replica_complete_on_the_other() {
         .map(|(n, phone)| system.submit(phone, checks::recipients(n, MESSAGES)));
     let ordered = join_all(submits).await;
     system.heard_at_least(SENDERS * MESSAGES / 4, BOUND).await;
+    system.lanes_stay().await;
     let ledger = system.ledger().await;
     let (replica, lanes) = kill_with_messages_on_the_wire(&system, &ledger).await;
     let killed_at = SystemTime::now();

@@ -182,6 +182,7 @@ async fn in_mid_campaign() -> (System, Vec<Ordered>) {
     system
         .heard_at_least(phones.len() * MESSAGES / 3, BOUND)
         .await;
+    system.lanes_stay().await;
     (system, ordered)
 }
 

@@ -52,6 +52,8 @@ async fn six_hundred_messages_keep_their_gaps_while_lanes_move() {
     let ordered = submit_all(&system, &phones).await;
     let total: usize = ordered.iter().map(|one| one.recipients.len()).sum();
     assert_eq!(total, 600);
+    system.heard_at_least(total / 4, BOUND).await;
+    system.lanes_stay().await;
     for share in [total / 4, total / 2] {
         system.heard_at_least(share, BOUND).await;
         end_the_busier_replica(&system).await;

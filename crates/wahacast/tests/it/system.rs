@@ -285,6 +285,19 @@ impl System {
         .await
     }
 
+    /// While no replica comes or goes, lanes stay where they are: taken once, and moved at most
+    /// twice so that each replica has its share.
+    pub(crate) async fn lanes_stay(&self) {
+        let sql = "SELECT epoch FROM lanes ORDER BY epoch";
+        let rows = self.ledger().await.query(sql, &[]).await.unwrap();
+        let epochs: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
+        println!("epochs of the lanes while all is quiet: {epochs:?}");
+        assert!(
+            epochs.iter().all(|epoch| *epoch <= 3),
+            "lanes wander about: {epochs:?}"
+        );
+    }
+
     /// Waits until at least `count` messages were heard.
     pub(crate) async fn heard_at_least(&self, count: usize, bound: Duration) {
         eventually(
