@@ -16,6 +16,9 @@ use crate::{BoxError, Chance, Clock, Readiness, Shutdown, Supervisor, metrics, p
 /// What the drain gets even when `main` used the whole grace: tasks that only have to notice.
 const DRAIN_MIN: Duration = Duration::from_millis(500);
 
+/// How often a starting process tries a dependency that is away.
+const WAIT_FOR_EVERY: Duration = Duration::from_secs(1);
+
 crate::settings! {
     /// What every process must know about itself.
     pub struct ProcessSettings {
@@ -79,6 +82,37 @@ pub struct Process<S> {
 }
 
 impl<S> Process<S> {
+    /// Tries a dependency until it can be used, and reports how it is; `false` when the process
+    /// was told to stop first.
+    ///
+    /// # Errors
+    /// The first failure that does not `pass` by itself.
+    pub async fn wait_for<F, E>(
+        &self,
+        dependency: &'static str,
+        mut attempt: impl FnMut() -> F,
+        passes: impl Fn(&E) -> bool,
+    ) -> Result<bool, E>
+    where
+        F: Future<Output = Result<(), E>>,
+        E: Display,
+    {
+        while !self.shutdown.is_requested() {
+            match attempt().await {
+                Ok(()) => {
+                    self.readiness.report(dependency, Ok(()));
+                    return Ok(true);
+                }
+                Err(failure) if passes(&failure) => {
+                    self.readiness.report(dependency, Err(failure.to_string()));
+                    self.clock.sleep(WAIT_FOR_EVERY).await;
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(false)
+    }
+
     /// Serves the three probe routes on `PROBES_LISTEN` until shutdown, and returns the address.
     ///
     /// # Errors

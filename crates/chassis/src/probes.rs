@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix_web::web::{Data, ServiceConfig, get};
 use actix_web::{App, HttpResponse, HttpServer};
 use serde::Serialize;
+use tokio::sync::watch;
 
 use crate::Shutdown;
 
@@ -60,6 +61,23 @@ impl Readiness {
             }
             Ok(()) if !was_there => tracing::info!(dependency, "{dependency} is there"),
             _ => {}
+        }
+    }
+
+    /// Reports a dependency's state whenever it changes, until `shutdown` or nobody tells any more.
+    pub async fn follow(
+        self,
+        dependency: &'static str,
+        mut states: watch::Receiver<Result<(), String>>,
+        shutdown: Shutdown,
+    ) {
+        loop {
+            let state = states.borrow_and_update().clone();
+            self.report(dependency, state);
+            tokio::select! {
+                changed = states.changed() => if changed.is_err() { return },
+                () = shutdown.requested() => return,
+            }
         }
     }
 

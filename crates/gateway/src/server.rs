@@ -91,36 +91,20 @@ fn keep_broker(process: &Process<GatewaySettings>, gateway: &Gateway) {
     process
         .supervisor
         .spawn("broker", async move { broker.keep(token).await });
-    let (mut states, readiness) = (gateway.broker.states(), process.readiness.clone());
-    let shutdown = process.shutdown.clone();
-    process.supervisor.spawn("broker watch", async move {
-        loop {
-            let state = states.borrow_and_update().clone();
-            readiness.report(RABBITMQ, state);
-            tokio::select! {
-                () = shutdown.requested() => return,
-                changed = states.changed() => if changed.is_err() { return },
-            }
-        }
-    });
+    let (states, shutdown) = (gateway.broker.states(), process.shutdown.clone());
+    let follow = process.readiness.clone().follow(RABBITMQ, states, shutdown);
+    process.supervisor.spawn("broker watch", follow);
 }
 
 /// Waits for the database, refuses one of another version, and brings settings and rows together.
 async fn prepare(process: &Process<GatewaySettings>, gateway: &Gateway) -> Result<(), BoxError> {
     let (_, first, capacity, _) = &process.settings;
-    while !process.shutdown.is_requested() {
-        match agree(&gateway.store, Delays::from(first), capacity).await {
-            Ok(()) => {
-                process.readiness.report(POSTGRESQL, Ok(()));
-                return Ok(());
-            }
-            Err(error) if error.is_unavailable() => {
-                process.readiness.report(POSTGRESQL, Err(chain(&error)));
-                process.clock.sleep(DATABASE_LOOK_EVERY).await;
-            }
-            Err(error) => return Err(told(error)),
-        }
-    }
+    let first = Delays::from(first);
+    let agree = || agree(&gateway.store, first, capacity);
+    process
+        .wait_for(POSTGRESQL, agree, StoreError::is_unavailable)
+        .await
+        .map_err(told)?;
     Ok(())
 }
 

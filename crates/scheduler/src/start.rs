@@ -38,7 +38,11 @@ pub async fn start(process: Process<SchedulerSettings>) -> Result<(), BoxError> 
     let store = Store::new(url, settings.database_connections)?;
     let amqp_url = settings.amqp_url.expose_secret();
     let broker = Broker::new(amqp_url, process.replica.name.clone())?;
-    if !schema_fits(&process, &store).await? {
+    let schema_fits = || async { store::migrate::check(&store.client().await?).await };
+    if !process
+        .wait_for("postgresql", schema_fits, StoreError::is_unavailable)
+        .await?
+    {
         return Ok(());
     }
     let fleet = Arc::new(Fleet {
@@ -55,7 +59,11 @@ pub async fn start(process: Process<SchedulerSettings>) -> Result<(), BoxError> 
     });
     let supervisor = &process.supervisor;
     supervisor.spawn("broker", keep(broker.clone(), process.shutdown.clone()));
-    supervisor.spawn("broker state", report(broker, &process));
+    let (readiness, shutdown) = (process.readiness.clone(), process.shutdown.clone());
+    supervisor.spawn(
+        "broker watch",
+        readiness.follow("rabbitmq", broker.states(), shutdown),
+    );
     supervisor.spawn("heartbeat", heartbeat(&process, Arc::clone(&fleet)));
     loops(&fleet, &process.clock, &process.shutdown);
     process.shutdown.requested().await;
@@ -108,29 +116,6 @@ pub fn loops(fleet: &Arc<Fleet>, clock: &Clock, shutdown: &Shutdown) {
     });
 }
 
-/// Waits for the database and looks at its schema; false when it was told to stop first.
-async fn schema_fits(
-    process: &Process<SchedulerSettings>,
-    store: &Store,
-) -> Result<bool, StoreError> {
-    while !process.shutdown.is_requested() {
-        let check = async { store::migrate::check(&store.client().await?).await };
-        match check.await {
-            Ok(()) => {
-                process.readiness.report("postgresql", Ok(()));
-                return Ok(true);
-            }
-            Err(error) if error.is_unavailable() => {
-                let missing = Err(error.to_string());
-                process.readiness.report("postgresql", missing);
-                process.clock.sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
-}
-
 /// Beats until shutdown, then says good-bye.
 fn heartbeat(
     process: &Process<SchedulerSettings>,
@@ -170,21 +155,4 @@ fn heartbeat(
 
 async fn keep(broker: Broker, shutdown: Shutdown) {
     broker.keep(shutdown.token()).await;
-}
-
-fn report(
-    broker: Broker,
-    process: &Process<SchedulerSettings>,
-) -> impl Future<Output = ()> + Send + use<> {
-    let (readiness, shutdown) = (process.readiness.clone(), process.shutdown.clone());
-    async move {
-        let mut states = broker.states();
-        loop {
-            readiness.report("rabbitmq", states.borrow_and_update().clone());
-            tokio::select! {
-                changed = states.changed() => if changed.is_err() { return },
-                () = shutdown.requested() => return,
-            }
-        }
-    }
 }

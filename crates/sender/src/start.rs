@@ -37,7 +37,11 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
         settings.amqp_url.expose_secret(),
         process.replica.name.clone(),
     )?;
-    if !schema_fits(&process, &store).await? {
+    let schema_fits = || async { store::migrate::check(&store.client().await?).await };
+    if !process
+        .wait_for("postgresql", schema_fits, StoreError::is_unavailable)
+        .await?
+    {
         return Ok(());
     }
     let (writer, queue) = writer::queue();
@@ -56,7 +60,11 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
     );
     read_global_delays(&process, &table).await;
     supervisor.spawn("broker", keep(broker.clone(), process.shutdown.clone()));
-    supervisor.spawn("broker state", report(broker.clone(), &process));
+    let (readiness, shutdown) = (process.readiness.clone(), process.shutdown.clone());
+    supervisor.spawn(
+        "broker watch",
+        readiness.follow("rabbitmq", broker.states(), shutdown),
+    );
     supervisor.spawn(
         "jobs",
         take_jobs(broker, Arc::clone(&context), Arc::clone(&table), &process),
@@ -100,27 +108,6 @@ async fn watch_lanes(process: &Process<SenderSettings>, context: &Context, table
     looks.run(|| async { table.look().await }).await;
 }
 
-/// Waits for the database and looks at its schema; false when it was told to stop first.
-async fn schema_fits(process: &Process<SenderSettings>, store: &Store) -> Result<bool, StoreError> {
-    while !process.shutdown.is_requested() {
-        let check = async { store::migrate::check(&store.client().await?).await };
-        match check.await {
-            Ok(()) => {
-                process.readiness.report("postgresql", Ok(()));
-                return Ok(true);
-            }
-            Err(error) if error.is_unavailable() => {
-                process
-                    .readiness
-                    .report("postgresql", Err(error.to_string()));
-                process.clock.sleep(Duration::from_secs(1)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
-}
-
 /// Nothing may be said before the delays are known.
 async fn read_global_delays(process: &Process<SenderSettings>, table: &Arc<Table>) {
     while !process.shutdown.is_requested() && !table.knows_delays() {
@@ -158,23 +145,6 @@ fn heartbeat(
 
 async fn keep(broker: Broker, shutdown: Shutdown) {
     broker.keep(shutdown.token()).await;
-}
-
-fn report(
-    broker: Broker,
-    process: &Process<SenderSettings>,
-) -> impl Future<Output = ()> + Send + use<> {
-    let (readiness, shutdown) = (process.readiness.clone(), process.shutdown.clone());
-    async move {
-        let mut states = broker.states();
-        loop {
-            readiness.report("rabbitmq", states.borrow_and_update().clone());
-            tokio::select! {
-                changed = states.changed() => if changed.is_err() { return },
-                () = shutdown.requested() => return,
-            }
-        }
-    }
 }
 
 fn take_jobs(

@@ -13,8 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use crate::StoreError;
-use crate::roster::phone;
-use crate::sessions::unreadable;
+use crate::column::{phone, unreadable};
 
 mod cancel;
 mod copy;

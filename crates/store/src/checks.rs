@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use tokio_postgres::Row;
 
 use crate::StoreError;
-use crate::reconcile::{millis, phone_of, status_of};
+use crate::column::{millis, phone, session_status};
 
 /// A worker whose check is due, with what the last one found.
 #[derive(Debug, Clone)]
@@ -224,10 +224,10 @@ pub async fn known(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<Know
     let rows = db.query(&statement, &[&worker.uuid(), &KNOWN_MAX]).await?;
     let known = rows.iter().map(|row| {
         Ok(Known {
-            phone: phone_of(row.get(0))?,
+            phone: phone(row.get(0))?,
             generation: row.get(1),
             waha_name: row.get(2),
-            status: status_of(row.get(3))?,
+            status: session_status(row.get(3))?,
             created: row.get(4),
         })
     });

@@ -3,13 +3,12 @@
 //! A change is seen by lane owners in the poll that they make anyway: `settings.version` grows
 //! with the global ones, the lane of the sender's session is woken for its own.
 
-use std::time::Duration;
-
 use deadpool_postgres::{GenericClient, Object};
 use models::delays::{DelayOverrides, Delays};
 use models::phone::PhoneNumber;
 use tokio_postgres::Row;
 
+use crate::column::{duration, millis};
 use crate::{StoreError, sessions};
 
 const SEED: &str = "
@@ -116,15 +115,6 @@ pub async fn clear_of_sender(client: &mut Object, phone: &PhoneNumber) -> Result
 
 fn columns(change: DelayOverrides) -> [Option<i64>; 3] {
     [change.message, change.sender_switch, change.campaign].map(|delay| delay.map(millis))
-}
-
-/// No delay is longer than [`models::delays::DELAY_MAX`].
-fn millis(delay: Duration) -> i64 {
-    i64::try_from(delay.as_millis()).unwrap_or(i64::MAX)
-}
-
-pub(crate) fn duration(millis: i64) -> Duration {
-    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
 fn read_all(row: &Row) -> Delays {

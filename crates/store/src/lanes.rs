@@ -10,6 +10,7 @@ use models::ids::{ReplicaId, WorkerId};
 use models::phone::PhoneNumber;
 
 use crate::StoreError;
+use crate::column::seconds;
 
 /// The right to speak on a lane, for as long as the lane's epoch is this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -274,9 +275,4 @@ pub async fn facts(
             .filter(|rest| !rest.is_zero()),
         in_flight: row.get(4),
     }))
-}
-
-/// Seconds from the database as a duration; what lies in the past, or is nonsense, as zero.
-pub(crate) fn seconds(seconds: f64) -> Duration {
-    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

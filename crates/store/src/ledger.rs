@@ -217,7 +217,7 @@ async fn claim(
     for row in db.query(&statement, &parameters).await? {
         let variables: Option<Json<Variables>> = row.get(2);
         claimed[place(row.get(0))] = Some(Claimed {
-            recipient: crate::roster::phone(row.get(1))?,
+            recipient: crate::column::phone(row.get(1))?,
             variables: variables
                 .map(|Json(variables)| variables)
                 .unwrap_or_default(),

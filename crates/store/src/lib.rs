@@ -7,6 +7,7 @@
 
 pub mod campaigns;
 pub mod checks;
+mod column;
 pub mod delays;
 pub mod error;
 pub mod figures;

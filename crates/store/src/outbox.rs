@@ -8,8 +8,7 @@ use models::ids::{CampaignId, TraceId};
 use models::job::Job;
 
 use crate::StoreError;
-use crate::lanes::seconds;
-use crate::roster::phone;
+use crate::column::{phone, seconds};
 
 /// A job that waits to be published.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 
 use crate::StoreError;
-use crate::reconcile::phone_of;
+use crate::column::phone;
 
 /// A session that has just got its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub async fn place_oldest(db: &impl GenericClient) -> Result<Option<Placed>, Sto
         return Ok(None);
     };
     Ok(Some(Placed {
-        phone: phone_of(row.get(0))?,
+        phone: phone(row.get(0))?,
         worker: WorkerId::new(row.get(1)),
         generation: row.get(2),
     }))

@@ -19,30 +19,9 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::StoreError;
+use crate::column::{millis, phone, session_status, unreadable};
 
 pub use leave::{forget, requeue};
-
-pub(crate) fn phone_of(text: &str) -> Result<PhoneNumber, StoreError> {
-    text.parse().map_err(|_| StoreError::Unreadable {
-        what: "phone number",
-        value: "(not shown)".into(),
-    })
-}
-
-pub(crate) fn status_of(name: &str) -> Result<SessionStatus, StoreError> {
-    SessionStatus::from_name(name).ok_or_else(|| StoreError::Unreadable {
-        what: "session status",
-        value: name.into(),
-    })
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "delays are far below 2^63 ms"
-)]
-pub(crate) fn millis(delay: Duration) -> i64 {
-    delay.as_millis() as i64
-}
 
 // The lane's row is locked before the session's (everybody does so), and it is locked whether or
 // not the status will turn out to have changed: only under both locks is the old status certain.
@@ -221,15 +200,13 @@ fn due_of(row: &Row) -> Result<Due, StoreError> {
     let age: f64 = row.get("status_age");
     let api_key: String = row.get("api_key");
     Ok(Due {
-        phone: phone_of(row.get("phone"))?,
+        phone: phone(row.get("phone"))?,
         generation: row.get("generation"),
         leased_until: row.get("leased_until"),
         waha_name: row.get("waha_name"),
-        wanted: SessionWanted::from_name(wanted).ok_or_else(|| StoreError::Unreadable {
-            what: "wanted state",
-            value: wanted.into(),
-        })?,
-        status: status_of(row.get("status"))?,
+        wanted: SessionWanted::from_name(wanted)
+            .ok_or_else(|| unreadable("wanted state", wanted))?,
+        status: session_status(row.get("status"))?,
         status_age: Duration::try_from_secs_f64(age).unwrap_or_default(),
         reason: row.get("reason"),
         logout: row.get("logout"),

@@ -8,7 +8,7 @@ use deadpool_postgres::GenericClient;
 use secrecy::SecretString;
 
 use crate::StoreError;
-use crate::reconcile::millis;
+use crate::column::millis;
 
 /// A session to be deleted on a WAHA server.
 #[derive(Debug, Clone)]

@@ -13,7 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use crate::StoreError;
-use crate::lanes::seconds;
+use crate::column::{duration, phone, seconds};
 
 /// One sender of a lane: able to speak, and with something to say or something to settle.
 #[derive(Debug, Clone)]
@@ -135,7 +135,7 @@ pub async fn one(
 
 fn speaker(row: &Row) -> Result<Speaker, StoreError> {
     let ago = |column: usize| row.get::<_, Option<f64>>(column).map(seconds);
-    let delay = |column: usize| row.get::<_, Option<i64>>(column).map(millis);
+    let delay = |column: usize| row.get::<_, Option<i64>>(column).map(duration);
     Ok(Speaker {
         phone: phone(row.get(0))?,
         generation: row.get(1),
@@ -254,22 +254,10 @@ pub async fn global_delays(db: &impl GenericClient) -> Result<Option<(Delays, i6
     let row = db.query_opt(&statement, &[]).await?;
     Ok(row.map(|row| {
         let delays = Delays {
-            message: millis(row.get(0)),
-            sender_switch: millis(row.get(1)),
-            campaign: millis(row.get(2)),
+            message: duration(row.get(0)),
+            sender_switch: duration(row.get(1)),
+            campaign: duration(row.get(2)),
         };
         (delays, row.get(3))
     }))
-}
-
-fn millis(millis: i64) -> Duration {
-    Duration::from_millis(u64::try_from(millis).unwrap_or_default())
-}
-
-/// A number as the ledger holds it.
-pub(crate) fn phone(text: &str) -> Result<PhoneNumber, StoreError> {
-    text.parse().map_err(|_| StoreError::Unreadable {
-        what: "phone number",
-        value: "…".to_owned(),
-    })
 }

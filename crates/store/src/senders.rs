@@ -6,7 +6,7 @@ use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
 use crate::StoreError;
-use crate::roster::phone;
+use crate::column::phone;
 
 const ENSURE: &str = "INSERT INTO senders (phone) VALUES ($1) ON CONFLICT DO NOTHING";
 

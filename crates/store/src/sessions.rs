@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
-use crate::roster::phone;
+use crate::column::{phone, unreadable};
 use crate::{StoreError, campaigns, senders};
 
 /// One number's login.
@@ -261,11 +261,4 @@ fn place(row: &Row) -> Result<Option<Place>, StoreError> {
             .ok_or_else(|| unreadable("worker health", health))?,
         waha_name: row.get::<_, Option<_>>(15).unwrap_or_default(),
     }))
-}
-
-pub(crate) fn unreadable(what: &'static str, value: &str) -> StoreError {
-    StoreError::Unreadable {
-        what,
-        value: value.to_owned(),
-    }
 }

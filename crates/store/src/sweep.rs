@@ -11,7 +11,7 @@ use models::ids::{CampaignId, TraceId};
 use models::job::Job;
 
 use crate::StoreError;
-use crate::reconcile::phone_of;
+use crate::column::phone;
 
 // While an owner lives its lanes are looked at every half minute only (`calls` stays 0); when it
 // dies they are wanted at once. One that died before anything woke its lane again (`wake =
@@ -99,7 +99,7 @@ pub async fn wanting(
         };
         found.jobs.push(Job {
             campaign_id: CampaignId::new(campaign_id),
-            sender: phone_of(row.get(1))?,
+            sender: phone(row.get(1))?,
             trace_id: TraceId::new(row.get(2)),
         });
     }

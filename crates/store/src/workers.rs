@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::StoreError;
-use crate::sessions::unreadable;
+use crate::column::unreadable;
 
 mod removal;
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::status;
 use crate::StoreError;
-use crate::roster::phone;
+use crate::column::phone;
 use crate::sessions::wake_lane;
 
 /// What came of cancelling.

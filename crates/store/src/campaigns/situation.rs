@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::StoreError;
-use crate::delays::duration;
-use crate::sessions::unreadable;
+use crate::column::duration;
+use crate::column::unreadable;
 
 /// What surrounds a campaign of a sender. Times are the database's.
 #[derive(Debug, Clone)]

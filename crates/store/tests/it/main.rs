@@ -1,5 +1,6 @@
 //! The ledger against a real PostgreSQL; run by `make test`.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
+#![expect(clippy::disallowed_methods, reason = "tests make their own ids")]
 
 mod checks;
 mod fixture;
