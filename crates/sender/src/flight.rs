@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use models::ids::TraceId;
 use models::media::Media;
 use models::message::MessageKey;
 use models::outcome::{Blame, Refusal, SendOutcome};
@@ -48,6 +49,8 @@ pub struct Flight {
     pub shared: Arc<Variables>,
     /// A file to send with it.
     pub media: Option<Arc<Media>>,
+    /// Of the request that made its campaign.
+    pub trace_id: TraceId,
 }
 
 /// What came of trying to say a message.
@@ -153,6 +156,12 @@ impl Line {
                 self.look_up(&flight.waha_name, said, unknown).await
             }
         };
+        tracing::debug!(
+            campaign.id = %flight.key.campaign, ordinal = flight.key.ordinal,
+            trace.id = %flight.trace_id, sender = %flight.phone.masked(),
+            to = %answered.recipient.masked(), status = outcome.status().name(),
+            "a message was said"
+        );
         let concluded = self
             .write(flight.phone.clone(), flight.key, outcome.clone())
             .await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use models::delays::{DelayOverrides, Delays};
-use models::ids::CampaignId;
+use models::ids::{CampaignId, TraceId};
 use models::media::Media;
 use models::message::MessageKey;
 use models::phone::PhoneNumber;
@@ -57,6 +57,7 @@ struct Campaign {
     template: Arc<Template>,
     variables: Arc<Variables>,
     media: Option<Arc<Media>>,
+    trace_id: TraceId,
     begun: bool,
     retry: Option<(i32, Moment)>,
     next_ordinal: Option<i32>,
@@ -141,6 +142,7 @@ impl Speakers {
             template: Arc::clone(&campaign.template),
             shared: Arc::clone(&campaign.variables),
             media: campaign.media.clone(),
+            trace_id: campaign.trace_id,
         };
         self.step += 1;
         speaker.changed_at = self.step;
@@ -356,6 +358,7 @@ impl Campaign {
                 template: Arc::new(template),
                 variables: Arc::new(open.variables.clone()),
                 media: media.map(Arc::new),
+                trace_id: open.trace_id,
                 begun: open.begun,
                 retry,
                 next_ordinal: open.next_ordinal,
