@@ -211,8 +211,14 @@ impl Table {
     /// came since then are not in it, and must not be weighed against it.
     fn level(&self, seen: &Watch) {
         let mut lanes = self.lanes();
+        // Lanes that have left are still ours in the ledger until they are handed over.
+        let left = self.left().clone();
+        let held = seen
+            .lanes
+            .iter()
+            .filter(|(tenure, _)| !left.contains(tenure));
         let leaving = lanes.values().filter(|entry| entry.leaving).count();
-        let own = seen.lanes.len().saturating_sub(leaving);
+        let own = held.count().saturating_sub(leaving);
         let excess = excess(own, seen.lanes_owned, seen.replicas);
         for entry in lanes
             .values_mut()
