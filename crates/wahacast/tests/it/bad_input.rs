@@ -96,6 +96,7 @@ fn with(field: &str, value: Value) -> String {
     body.to_string()
 }
 
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn cases() -> Vec<Case> {
     let deep = format!("{}1{}", "[".repeat(50_000), "]".repeat(50_000));
     let id = "01940000-0000-7000-8000-000000000000";

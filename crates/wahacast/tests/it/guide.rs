@@ -54,8 +54,10 @@ async fn the_guide_works_as_written() {
     step("12-13", "campaigns, and their status to the end");
     let campaigns = campaigns_complete(&system).await;
     every_campaign_call(&system, &campaigns).await;
+    own_metrics_and_unknown_senders(&system, &campaigns).await;
     user_delays_in_both_forms(&system).await;
     monitoring(&system).await;
+    session_lists(&system).await;
     changed_delays_take_hold_of_running_campaigns(&system).await;
     who_waits_says_why(&system).await;
     session_calls(&system).await;
@@ -192,15 +194,9 @@ fn seconds<const N: usize>(shown: &Value, fields: [&str; N]) -> [f64; N] {
     })
 }
 
-async fn create_and_scan(system: &System, phone: &str) {
+/// As base64 and as the picture itself.
+async fn shows_its_qr(system: &System, phone: &str) {
     let api = &system.api;
-    let body = json!({"phone_number": phone});
-    let created = api.post("/api/sessions", &body).await.expect(201);
-    assert_eq!(created["phone_number"], phone, "{created}");
-    for field in ["status", "message", "created_at"] {
-        assert!(created[field].is_string(), "no {field} in {created}");
-    }
-    api.post("/api/sessions", &body).await.expect(200);
     let path = format!("/api/sessions/{phone}/qr");
     let qr = eventually("a QR", SESSION_WITHIN, async || {
         let answer = api.get(&path).await;
@@ -236,6 +232,18 @@ async fn create_and_scan(system: &System, phone: &str) {
             "the picture is no PNG"
         );
     }
+}
+
+async fn create_and_scan(system: &System, phone: &str) {
+    let api = &system.api;
+    let body = json!({"phone_number": phone});
+    let created = api.post("/api/sessions", &body).await.expect(201);
+    assert_eq!(created["phone_number"], phone, "{created}");
+    for field in ["status", "message", "created_at"] {
+        assert!(created[field].is_string(), "no {field} in {created}");
+    }
+    api.post("/api/sessions", &body).await.expect(200);
+    shows_its_qr(system, phone).await;
     let waiting = api.get(&format!("/api/sessions/{phone}")).await.expect(200);
     assert_eq!(waiting["requires_auth"], true, "{waiting}");
     let worker = system.scan(phone).await;
@@ -252,7 +260,10 @@ async fn create_and_scan(system: &System, phone: &str) {
     ] {
         assert!(session.get(field).is_some(), "no {field} in {session}");
     }
-    let linked = api.get(&path).await.expect(200);
+    let linked = api
+        .get(&format!("/api/sessions/{phone}/qr"))
+        .await
+        .expect(200);
     assert_eq!(linked["status"], "WORKING", "{linked}");
     println!("       {phone} is WORKING on worker {worker}");
 }
@@ -437,12 +448,12 @@ fn status_is_complete(status: &Value, campaign: &Ordered) {
     }
 }
 
-async fn every_campaign_call(system: &System, campaigns: &[Ordered]) {
+async fn every_message_is_listed(system: &System, campaign: &Ordered) {
     let api = &system.api;
-    let details = format!("/api/status/{}?details=true", campaigns[1].id);
+    let details = format!("/api/status/{}?details=true", campaign.id);
     let details = api.get(&details).await.expect(200);
     let messages = details["messages"].as_array().unwrap();
-    assert_eq!(messages.len(), campaigns[1].recipients.len());
+    assert_eq!(messages.len(), campaign.recipients.len());
     for message in messages {
         for field in [
             "recipient",
@@ -459,6 +470,11 @@ async fn every_campaign_call(system: &System, campaigns: &[Ordered]) {
             assert!(message.get(field).is_some(), "no {field} in {message}");
         }
     }
+}
+
+async fn every_campaign_call(system: &System, campaigns: &[Ordered]) {
+    let api = &system.api;
+    every_message_is_listed(system, &campaigns[1]).await;
     let listed = api
         .get(&format!("/api/campaigns?sender_number={SECOND}"))
         .await
@@ -494,6 +510,10 @@ async fn every_campaign_call(system: &System, campaigns: &[Ordered]) {
     let missing = "/api/status/01940000-0000-7000-8000-000000000000";
     api.get(missing).await.expect_problem(404);
     cancelling(system).await;
+}
+
+async fn own_metrics_and_unknown_senders(system: &System, campaigns: &[Ordered]) {
+    let api = &system.api;
     let own = api
         .get(&format!("/api/metrics?sender_number={SECOND}"))
         .await
@@ -652,6 +672,10 @@ async fn monitoring(system: &System) {
         "{campaigns}"
     );
     assert!(campaigns["last_refresh"].is_string(), "{campaigns}");
+}
+
+async fn session_lists(system: &System) {
+    let api = &system.api;
     let sessions = api.admin_get("/api/admin/sessions").await.expect(200);
     let active = sessions.as_array().unwrap();
     for phone in [FIRST, SECOND] {

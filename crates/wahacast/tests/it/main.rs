@@ -4,6 +4,7 @@
 //!
 //! Reproduce: `cargo build --workspace --bins && target/debug/wahacast servers --dir .local/test
 //! -- cargo test -p wahacast --test it -- --nocapture`
+#![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod api;
 mod bad_input;
