@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 
 /// The first wait; doubled for each further attempt.
 const MIN: Duration = Duration::from_millis(200);
-/// No wait is longer: a broker that is back must not be left idle.
-const MAX: Duration = Duration::from_secs(30);
+/// No wait is longer: campaigns wait for a broker that is back, and one attempt costs nothing.
+const MAX: Duration = Duration::from_secs(5);
 
 /// The wait after failure number `attempt`, 0 being the first. Without jitter: what waits here is
 /// one connection a process, and its attempts are spread by when each noticed the loss.

@@ -50,8 +50,9 @@ crate::settings! {
         /// collector.
         "LOG_FORMAT" => format: LogFormat = "human";
         /// Which lines are written: error, warn, info, debug, trace, or a filter such as
-        /// `info,sender=debug`. At info a message leaves no line of its own.
-        "LOG_LEVEL" => level: LogLevel = "info";
+        /// `info,sender=debug`. At info a message leaves no line of its own. lapin is silent by
+        /// default, because we report what happens to its connections ourselves, once.
+        "LOG_LEVEL" => level: LogLevel = "info,lapin=off";
     }
 }
 

@@ -3,7 +3,9 @@
 //! No transaction is open and no lock is held while the worker is spoken to.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
+use chassis::Shutdown;
 use models::ids::TraceId;
 use models::media::Media;
 use models::message::MessageKey;
@@ -14,10 +16,9 @@ use policy::lane::Moment;
 use policy::outcome::Verdict;
 use store::lanes::Tenure;
 use store::ledger::{Cause, Claim, Concluded, Conclusion, Outcome};
-use store::roster;
 use time::OffsetDateTime;
 use waha::Waha;
-use waha::messages::{Letter, Lookup};
+use waha::messages::Letter;
 
 use crate::context::Context;
 use crate::writer::ClaimAnswer;
@@ -30,6 +31,10 @@ pub struct Line {
     pub tenure: Tenure,
     /// The worker.
     pub waha: Waha,
+    /// Raised when we are to leave the lane.
+    pub leaving: Shutdown,
+    /// Look-ups that wait for the worker to come back; while there are any, nothing is said.
+    pub away: AtomicUsize,
 }
 
 /// A message that may be said as far as the lane's rules go.
@@ -131,12 +136,13 @@ impl Line {
     }
 
     /// Carries a verdict out: looks up what may have been heard, and writes down what it is.
+    /// `None`: we leave the lane before that is known, and its next owner settles the message.
     pub async fn conclude(
         &self,
         flight: &Flight,
         answered: &Answered,
         verdict: Verdict,
-    ) -> (Option<Concluded>, Outcome) {
+    ) -> Option<(Option<Concluded>, Outcome)> {
         let outcome = match verdict {
             Verdict::Sent { message_id } => Outcome::Sent { message_id },
             Verdict::Failed { code, detail } => Outcome::Failed(cause(code, detail)),
@@ -153,7 +159,7 @@ impl Line {
             Verdict::LookUp { code, detail } => {
                 let unknown = cause(code, detail);
                 let said = (&answered.recipient, answered.text.as_str(), answered.began);
-                self.look_up(&flight.waha_name, said, unknown).await
+                self.look_up(&flight.waha_name, said, unknown).await?
             }
         };
         tracing::debug!(
@@ -165,82 +171,10 @@ impl Line {
         let concluded = self
             .write(flight.phone.clone(), flight.key, outcome.clone())
             .await;
-        (concluded, outcome)
+        Some((concluded, outcome))
     }
 
-    /// Settles a message that somebody before us claimed and never concluded. `ours` says that it
-    /// was claimed in this tenure: then it was never sent, because all that we send we conclude.
-    pub async fn settle(
-        &self,
-        speaker: &roster::Speaker,
-        in_flight: &roster::InFlight,
-        ours: bool,
-    ) -> (Option<Concluded>, Outcome) {
-        let outcome = if ours {
-            let cause = cause(
-                "claim_lost",
-                "the claim's answer was lost; nothing was sent".into(),
-            );
-            Outcome::Again {
-                cause,
-                retry_in: std::time::Duration::ZERO,
-                number_rests: false,
-            }
-        } else {
-            self.look_up_claimed(speaker, in_flight).await
-        };
-        let concluded = self
-            .write(speaker.phone.clone(), in_flight.key, outcome.clone())
-            .await;
-        (concluded, outcome)
-    }
-
-    async fn look_up_claimed(
-        &self,
-        speaker: &roster::Speaker,
-        in_flight: &roster::InFlight,
-    ) -> Outcome {
-        let unknown = cause(
-            "owner_died",
-            "the process that was sending it ended before it wrote down the answer".into(),
-        );
-        if in_flight.worker != self.tenure.worker {
-            return Outcome::Unknown(unknown);
-        }
-        let said = async {
-            let client = self.context.store.client().await.ok()?;
-            let said = roster::said(&client, in_flight.key).await.ok()??;
-            let template = Template::parse(&said.template, true).ok()?;
-            let text = template.render(&said.own, &said.shared).ok()?;
-            Some((said.recipient, text))
-        };
-        let Some((recipient, text)) = said.await else {
-            return Outcome::Unknown(unknown);
-        };
-        let began = self.context.clock.now() - in_flight.claimed_ago;
-        self.look_up(&speaker.waha_name, (&recipient, &text, began), unknown)
-            .await
-    }
-
-    /// Asks the worker whether it said a text to somebody since a moment; nothing but a find is
-    /// proof of anything, so everything else is UNKNOWN.
-    async fn look_up(
-        &self,
-        session: &str,
-        (to, text, began): (&PhoneNumber, &str, OffsetDateTime),
-        unknown: Cause,
-    ) -> Outcome {
-        // WAHA's times are whole seconds.
-        let since = began - time::Duration::seconds(1);
-        match self.waha.find_sent(session, to, text, since).await {
-            Ok(Lookup::Found { message_id }) => Outcome::Sent {
-                message_id: Some(message_id),
-            },
-            Ok(Lookup::NotFound | Lookup::Unsupported) | Err(_) => Outcome::Unknown(unknown),
-        }
-    }
-
-    async fn write(
+    pub(crate) async fn write(
         &self,
         phone: PhoneNumber,
         key: MessageKey,
@@ -259,7 +193,7 @@ impl Line {
 }
 
 /// PostgreSQL's text holds every character but NUL, and answers come from outside.
-fn cause(code: &str, detail: String) -> Cause {
+pub(crate) fn cause(code: &str, detail: String) -> Cause {
     Cause {
         code: code.to_owned(),
         detail: detail.replace('\0', ""),

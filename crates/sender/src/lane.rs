@@ -8,6 +8,7 @@ mod load;
 mod speakers;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use chassis::Shutdown;
 use futures_util::StreamExt;
@@ -68,6 +69,20 @@ enum Event {
     },
     /// Something that changes nothing here was written.
     Noted,
+}
+
+impl Event {
+    /// `None`: not concluded, because we are leaving; the lane's next owner settles it.
+    fn concluded(speaker: u32, written: Option<(Option<Concluded>, Outcome)>) -> Self {
+        match written {
+            Some((concluded, outcome)) => Self::Concluded {
+                speaker,
+                concluded,
+                outcome,
+            },
+            None => Self::Noted,
+        }
+    }
 }
 
 struct Roster {
@@ -131,6 +146,8 @@ impl LaneTask {
                 context,
                 tenure,
                 waha,
+                leaving: Shutdown::new(),
+                away: AtomicUsize::new(0),
             }),
         }
     }
@@ -161,6 +178,9 @@ impl LaneTask {
     }
 
     fn obey(&mut self, command: Command) {
+        if matches!(command, Command::Leave | Command::Lost) {
+            self.line.leaving.request();
+        }
         match command {
             Command::Look => self.load(),
             Command::LookAt(phone) => self.load_one(phone),
@@ -176,7 +196,7 @@ impl LaneTask {
         if self.ending.is_some() {
             return None;
         }
-        if !context.lease.holds(now) {
+        if !context.lease.holds(now) || self.line.is_away() {
             return Some(now + RETRY_AFTER);
         }
         if let Some(until) = self.resting_until.filter(|until| *until > now) {
@@ -273,12 +293,7 @@ impl LaneTask {
         }
         let line = Arc::clone(&self.line);
         self.events.push(Box::pin(async move {
-            let (concluded, outcome) = line.conclude(&flight, &answered, verdict).await;
-            Event::Concluded {
-                speaker,
-                concluded,
-                outcome,
-            }
+            Event::concluded(speaker, line.conclude(&flight, &answered, verdict).await)
         }));
     }
 

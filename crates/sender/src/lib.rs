@@ -15,6 +15,7 @@ pub mod lane;
 pub mod lease;
 pub mod moments;
 pub mod settings;
+pub mod settle;
 pub mod start;
 pub mod table;
 pub mod writer;

@@ -81,12 +81,20 @@ macro_rules! roster {
                 d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
                 EXTRACT(EPOCH FROM now() - d.last_sent_at)::float8,
                 EXTRACT(EPOCH FROM now() - d.campaign_ended_at)::float8,
-                EXTRACT(EPOCH FROM d.resting_until - now())::float8, d.rests,
+                CASE WHEN back.again THEN 0
+                    ELSE EXTRACT(EPOCH FROM d.resting_until - now())::float8 END, d.rests,
                 d.in_flight_campaign, d.in_flight_ordinal, d.in_flight_worker,
                 EXTRACT(EPOCH FROM now() - d.in_flight_at)::float8,
                 c.id, c.template, c.variables, c.media_url, c.status, c.trace_id,
-                r.ordinal, EXTRACT(EPOCH FROM r.due_at - now())::float8, m.ordinal
+                r.ordinal, CASE WHEN back.again THEN 0
+                    ELSE EXTRACT(EPOCH FROM r.due_at - now())::float8 END, m.ordinal
             FROM sessions s JOIN senders d ON d.phone = s.phone
+            -- A session that came back since its last attempt has nothing left to wait for; the
+            -- long rests that WhatsApp imposes are not about the session and stay.
+            CROSS JOIN LATERAL (
+                SELECT s.status_at > d.last_sent_at AND COALESCE(
+                    d.resting_until < now() + interval '90 seconds', true) AS again
+            ) back
             LEFT JOIN LATERAL (
                 SELECT id, template, variables, media_url, status, trace_id, next_ordinal
                 FROM campaigns

@@ -56,7 +56,10 @@ impl LaneTask {
     ) {
         self.loading &= only.is_some();
         match roster {
-            Ok(Roster { wake: None, .. }) => self.ending = Some(Ending::Lost),
+            Ok(Roster { wake: None, .. }) => {
+                self.line.leaving.request();
+                self.ending = Some(Ending::Lost);
+            }
             Ok(roster) => self.merge(only.as_ref(), asked_at, roster),
             Err(error) => {
                 tracing::debug!("a roster was not read, trying again: {error}");
@@ -105,12 +108,7 @@ impl LaneTask {
         );
         let line = Arc::clone(&self.line);
         self.events.push(Box::pin(async move {
-            let (concluded, outcome) = line.settle(&found, &in_flight, ours).await;
-            Event::Concluded {
-                speaker,
-                concluded,
-                outcome,
-            }
+            Event::concluded(speaker, line.settle(&found, &in_flight, ours).await)
         }));
     }
 }

@@ -161,6 +161,37 @@ async fn a_worker_that_refuses_costs_nobody_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_goes_away_costs_only_what_was_on_the_wire() {
+    let scene = Scene::new(options(1), 50, 0).await;
+    for number in 0..4 {
+        scene.session(1, &phone(number)).await;
+    }
+    let sender = scene.sender("one", &[]);
+    for number in 0..4 {
+        scene
+            .campaign(&phone(number), 49_000_000_000 + 1_000 * number as i64, 25)
+            .await;
+    }
+    eventually("a first part to be heard", BOUND, async || {
+        (scene.heard().await.len() > 12).then_some(())
+    })
+    .await;
+    // Connections are accepted and dropped, as by a proxy before a server that is gone.
+    scene
+        .fault(1, json!({"kind": "restart", "millis": 2_500}))
+        .await;
+    scene.all_ended().await;
+    check_once(&scene.heard().await);
+    let (sent, unknown) = (scene.messages_with(2).await, scene.messages_with(8).await);
+    assert_eq!(sent + unknown, 100);
+    assert!(
+        unknown <= 4,
+        "{unknown} UNKNOWN, but only four could be on the wire"
+    );
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cancel_takes_hold_within_the_next_look() {
     let scene = Scene::new(options(1), 100, 0).await;
     scene.session(1, &phone(1)).await;

@@ -1,8 +1,9 @@
 //! Bad days of the servers. RabbitMQ stopped while 20 campaigns are submitted: each is accepted,
 //! `/readyz` names what is missing, and all 20 complete once it runs again. PostgreSQL stopped and
 //! started, and in another run killed, in mid-campaign: the API answers 503 with Retry-After
-//! meanwhile, no service ends, everything completes, and nobody hears a message twice. A WAHA worker
-//! that goes away in mid-campaign: its campaigns wait with a reason and go on when it is back.
+//! meanwhile, no service ends, everything completes, and nobody hears a message twice. A WAHA
+//! worker that goes away in mid-campaign: its campaigns wait with a reason and go on when it is
+//! back.
 //!
 //! Figures: `cargo test -p wahacast --test it outages -- --nocapture` (servers as in `main.rs`).
 
