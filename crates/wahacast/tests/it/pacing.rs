@@ -1,7 +1,8 @@
-//! Pacing at the simulator's arrival clock: 2 sender replicas (and 2 schedulers), 3 workers,
-//! 12 senders, 24 campaigns, 600 messages, delays 0.2 s (message), 0.5 s (switch) and 10 s (campaign), while lanes move
-//! between replicas because each replica in turn is told to end and comes back. R1, R2 and R3 are
-//! never broken, by not even a nanosecond, and every recipient hears its message exactly once.
+//! Pacing at the simulator's arrival clock: 2 sender replicas (and 2 schedulers), 3 workers, 12
+//! senders, 24 campaigns, 600 messages, delays 0.2 s (message), 0.5 s (switch) and 10 s
+//! (campaign), while lanes move between replicas because each replica in turn is told to end and
+//! comes back. R1, R2 and R3 are never broken, by not even a nanosecond, and every recipient
+//! hears its message exactly once.
 //!
 //! Figures: `cargo test -p wahacast --test it pacing -- --nocapture` (servers as in `main.rs`).
 
