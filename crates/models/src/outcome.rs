@@ -30,6 +30,10 @@ pub struct Refusal {
     pub detail: String,
 }
 
+/// The codes of refusals by which WhatsApp keeps a number from starting chats (errors 463 and 475).
+/// They are about the number, not its session: a restart does not lift them.
+pub const RESTRICTED: [&str; 2] = ["time_locked", "quota_used_up"];
+
 /// Whose fault a refusal is; decides the cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {

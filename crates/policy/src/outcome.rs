@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use models::outcome::{Blame, SendOutcome};
+use models::outcome::{Blame, RESTRICTED, SendOutcome};
 
 /// What to do about a message that was on its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,9 +80,6 @@ impl Default for Rests {
         }
     }
 }
-
-/// The codes of refusals by which WhatsApp keeps a number from starting chats.
-const RESTRICTED: [&str; 2] = ["time_locked", "quota_used_up"];
 
 /// Decides what an answer costs. `number_rests` and `lane_rests` count the rests in a row so far;
 /// `chance` lies in `[0, 1)` and spreads those that were refused together.

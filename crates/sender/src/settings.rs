@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use chassis::config::{Fault, Faults};
+use policy::outcome::Rests;
 use secrecy::SecretString;
 
 chassis::settings! {
@@ -33,6 +34,22 @@ chassis::settings! {
         /// Seconds to wait for the answer to a text. Longer than NOWEB itself waits for WhatsApp
         /// (120): giving up sooner only makes outcomes unknown.
         "SEND_TIMEOUT_SECONDS" => send_timeout: Duration = 130, 1.0..=600.0;
+        /// Seconds that a number rests at first when its session cannot send; doubled each time.
+        "NUMBER_REST_SECONDS" => number_rest: Duration = 5, 0.1..=3_600.0;
+        /// The longest of those rests. A session that comes back ends its rest at once, so this
+        /// only bounds how often one that does not is tried.
+        "NUMBER_REST_SECONDS_MAX" => number_rest_max: Duration = 60, 0.1..=86_400.0;
+        /// Seconds that a number rests at first when WhatsApp keeps it from starting chats (errors
+        /// 463 and 475); doubled each time. Long, because trying again soon makes it worse.
+        "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 90.0..=604_800.0;
+        /// The longest of those rests.
+        "RESTRICTED_REST_SECONDS_MAX" => restricted_rest_max: Duration = 86400, 90.0..=604_800.0;
+        /// Seconds between two attempts on a worker that refuses, at most; they begin at one.
+        /// Bounds how late a worker's return is noticed.
+        "LANE_REST_SECONDS_MAX" => lane_rest_max: Duration = 30, 1.0..=3_600.0;
+        /// Seconds for which a worker that does not answer is asked what became of a message. One
+        /// that is away for longer may never come back, and then the message is UNKNOWN.
+        "SETTLE_SECONDS_MAX" => settle_max: Duration = 600, 0.0..=86_400.0;
         /// Jobs taken from the broker before they are acknowledged.
         "JOB_PREFETCH" => job_prefetch: u16 = 32, 1..=300;
         /// Connections to the ledger. One writes; the others read rosters and lanes.
@@ -41,6 +58,18 @@ chassis::settings! {
 }
 
 impl SenderSettings {
+    /// How long refusals make numbers and lanes rest.
+    pub fn rests(&self) -> Rests {
+        Rests {
+            number_min: self.number_rest,
+            number_max: self.number_rest_max,
+            restricted_min: self.restricted_rest,
+            restricted_max: self.restricted_rest_max,
+            lane_max: self.lane_rest_max,
+            ..Rests::default()
+        }
+    }
+
     /// Checks what no single setting can.
     ///
     /// # Errors

@@ -18,9 +18,6 @@ use waha::{CallClass, CallError};
 
 use crate::flight::{Line, cause};
 
-/// How long a worker that does not answer is asked again. One that is away for longer may never
-/// come back, and whoever waits for the campaign shall learn that the message is UNKNOWN.
-const AWAY_MAX: Duration = Duration::from_secs(600);
 /// How long a session that is not ready is waited for: a restart takes seconds, a person hours.
 const SESSION_MAX: Duration = Duration::from_secs(60);
 /// The pause between two questions.
@@ -152,7 +149,9 @@ impl Line {
     fn is_over(&self, error: &CallError, asked_at: Moment) -> bool {
         let tried = self.context.moments.now().saturating_sub(asked_at);
         match error.class() {
-            CallClass::Down | CallClass::Misconfigured | CallClass::Faulty => tried > AWAY_MAX,
+            CallClass::Down | CallClass::Misconfigured | CallClass::Faulty => {
+                tried > self.context.settings.settle_max
+            }
             CallClass::Session | CallClass::Status => tried > SESSION_MAX,
             CallClass::Refused => true,
         }

@@ -8,7 +8,6 @@ use chassis::{BoxError, Periodic, Process, Shutdown};
 use models::delays::Delays;
 use models::ids::ReplicaId;
 use models::job::Job;
-use policy::outcome::Rests;
 use secrecy::ExposeSecret;
 use store::{Store, StoreError};
 use tokio::sync::{Semaphore, watch};
@@ -86,7 +85,7 @@ fn context(
 ) -> Result<Context, BoxError> {
     Ok(Context {
         replica: ReplicaId::new(process.replica.id),
-        rests: Rests::default(),
+        rests: process.settings.rests(),
         store,
         writer,
         lease: Arc::new(Lease::default()),

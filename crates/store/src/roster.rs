@@ -7,6 +7,7 @@ use models::campaign::CampaignStatus;
 use models::delays::{DelayOverrides, Delays};
 use models::ids::{CampaignId, TraceId, WorkerId};
 use models::message::MessageKey;
+use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use models::template::Variables;
 use tokio_postgres::Row;
@@ -89,12 +90,6 @@ macro_rules! roster {
                 r.ordinal, CASE WHEN back.again THEN 0
                     ELSE EXTRACT(EPOCH FROM r.due_at - now())::float8 END, m.ordinal
             FROM sessions s JOIN senders d ON d.phone = s.phone
-            -- A session that came back since its last attempt has nothing left to wait for; the
-            -- long rests that WhatsApp imposes are not about the session and stay.
-            CROSS JOIN LATERAL (
-                SELECT s.status_at > d.last_sent_at AND COALESCE(
-                    d.resting_until < now() + interval '90 seconds', true) AS again
-            ) back
             LEFT JOIN LATERAL (
                 SELECT id, template, variables, media_url, status, trace_id, next_ordinal
                 FROM campaigns
@@ -103,9 +98,16 @@ macro_rules! roster {
                 ORDER BY id LIMIT 1
             ) c ON s.status = 'WORKING' AND s.wanted = 'RUNNING'
             LEFT JOIN LATERAL (
-                SELECT ordinal, due_at FROM retries
+                SELECT ordinal, due_at, error_code FROM retries
+                JOIN messages USING (campaign_id, ordinal)
                 WHERE campaign_id = c.id ORDER BY ordinal LIMIT 1
             ) r ON true
+            -- A session that came back since its last attempt has nothing left to wait for; the
+            -- rests that WhatsApp imposes are not about the session and stay.
+            CROSS JOIN LATERAL (
+                SELECT r.ordinal IS NOT NULL AND s.status_at > d.last_sent_at
+                    AND NOT COALESCE(r.error_code, '') = ANY ($2) AS again
+            ) back
             LEFT JOIN LATERAL (
                 SELECT ordinal FROM messages
                 WHERE campaign_id = c.id AND ordinal >= c.next_ordinal AND status = 0
@@ -119,12 +121,14 @@ macro_rules! roster {
 }
 
 const ALL: &str = roster!("");
-const ONE: &str = roster!("AND s.phone = $2");
+const ONE: &str = roster!("AND s.phone = $3");
 
 /// Everybody with something to say, or to settle, on a worker's lane.
 pub async fn all(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
     let statement = db.prepare_cached(ALL).await?;
-    let rows = db.query(&statement, &[&worker.uuid()]).await?;
+    let rows = db
+        .query(&statement, &[&worker.uuid(), &RESTRICTED.as_slice()])
+        .await?;
     rows.iter().map(speaker).collect()
 }
 
@@ -136,7 +140,10 @@ pub async fn one(
 ) -> Result<Option<Speaker>, StoreError> {
     let statement = db.prepare_cached(ONE).await?;
     let row = db
-        .query_opt(&statement, &[&worker.uuid(), &phone.digits()])
+        .query_opt(
+            &statement,
+            &[&worker.uuid(), &RESTRICTED.as_slice(), &phone.digits()],
+        )
         .await?;
     row.as_ref().map(speaker).transpose()
 }

@@ -234,6 +234,35 @@ async fn what_was_not_sent_waits_and_costs_no_attempt() {
 }
 
 #[tokio::test]
+async fn a_session_that_came_back_ends_its_rest_and_nothing_else_does() {
+    for (code, rests) in [("session_not_working", false), ("time_locked", true)] {
+        let scene = scene(1).await;
+        let retry_in = Duration::from_secs(9);
+        let again = Outcome::Again {
+            cause: cause(code),
+            retry_in,
+            number_rests: true,
+        };
+        scene.send(0, again).await;
+        let client = scene.db.store.client().await.unwrap();
+        let speaker = || async {
+            let found = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
+            found.unwrap().unwrap()
+        };
+        assert!(speaker().await.resting_for.is_some());
+        let sql = "UPDATE sessions SET status_at = clock_timestamp()";
+        client.execute(sql, &[]).await.unwrap();
+        let speaker = speaker().await;
+        let (_, due_in) = speaker.campaign.unwrap().retry.unwrap();
+        assert_eq!(
+            (speaker.resting_for.is_some(), !due_in.is_zero()),
+            (rests, rests),
+            "{code}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_message_under_way_when_its_campaign_is_cancelled_ends_truthfully() {
     for (outcome, wanted) in [(sent(), [0, 1, 0, 0, 0]), (again(false), [0, 0, 0, 1, 0])] {
         let scene = scene(1).await;
