@@ -271,7 +271,9 @@ impl LaneTask {
     fn answered(&mut self, speaker: u32, flight: Box<Flight>, answered: Answered) {
         let context = &self.line.context;
         self.lane.end(speaker, answered.at);
-        self.speakers.answered(speaker, answered.at, self.jitter());
+        let jitter = self.jitter();
+        self.speakers
+            .answered(speaker, flight.key, answered.at, jitter);
         let number_rests = self.speakers.rests(speaker);
         let chance = context.chance.fraction();
         let outcome = answered.outcome.clone();

@@ -101,7 +101,10 @@ impl LaneTask {
             .moments
             .now()
             .saturating_sub(self.taken_at);
-        let ours = in_flight.worker == self.line.tenure.worker && in_flight.claimed_ago < held_for;
+        // Claimed by us and never sent, unless we know better: then only its conclusion was lost.
+        let ours = in_flight.worker == self.line.tenure.worker
+            && in_flight.claimed_ago < held_for
+            && !self.speakers.was_said(speaker, in_flight.key);
         tracing::info!(
             campaign.id = %in_flight.key.campaign, ordinal = in_flight.key.ordinal,
             sender = %found.phone.masked(), "settling a message that was on its way"

@@ -39,6 +39,8 @@ struct Speaker {
     rests: u32,
     campaign: Option<Campaign>,
     busy: Busy,
+    /// The last message of it that left: whatever the ledger says, it must not leave again.
+    said: Option<MessageKey>,
     /// Must be read again as soon as it is free.
     stale: bool,
     changed_at: u64,
@@ -103,14 +105,18 @@ impl Speakers {
             .map_or(0, |speaker| speaker.rests)
     }
 
+    /// Whether a message is the last one that left for a sender here.
+    pub(super) fn was_said(&self, speaker: u32, key: MessageKey) -> bool {
+        self.speakers
+            .get(&speaker)
+            .is_some_and(|speaker| speaker.said == Some(key))
+    }
+
     /// When a sender may speak as far as its own rules go, and its switch delay; `None` when it
     /// has nothing to say now.
     pub(super) fn ready(&self, speaker: u32, global: &Delays) -> Option<(Moment, Duration)> {
         let speaker = self.speakers.get(&speaker)?;
-        let campaign = speaker
-            .campaign
-            .as_ref()
-            .filter(|_| speaker.busy == Busy::Free)?;
+        let campaign = speaker.sayable()?;
         let (_, due) = campaign.next()?;
         let delays = speaker.delays.over(*global);
         let pace = Pace {
@@ -126,10 +132,7 @@ impl Speakers {
     /// A sender begins to speak; `None` when it has nothing to say after all.
     pub(super) fn begin(&mut self, speaker: u32) -> Option<Flight> {
         let speaker = self.speakers.get_mut(&speaker)?;
-        let campaign = speaker
-            .campaign
-            .as_ref()
-            .filter(|_| speaker.busy == Busy::Free)?;
+        let campaign = speaker.sayable()?;
         let (ordinal, _) = campaign.next()?;
         let flight = Flight {
             phone: speaker.phone.clone(),
@@ -171,8 +174,15 @@ impl Speakers {
     }
 
     /// A request was answered or given up on.
-    pub(super) fn answered(&mut self, speaker: u32, at: Option<Moment>, jitter: Duration) {
+    pub(super) fn answered(
+        &mut self,
+        speaker: u32,
+        key: MessageKey,
+        at: Option<Moment>,
+        jitter: Duration,
+    ) {
         if let Some(speaker) = self.speakers.get_mut(&speaker) {
+            speaker.said = at.map(|_| key).or(speaker.said);
             speaker.pace.last_answer = at.max(speaker.pace.last_answer);
             speaker.pace.jitter = jitter;
         }
@@ -200,9 +210,8 @@ impl Speakers {
             speaker.pace.campaign_ended = Some(now);
         }
         speaker.note(outcome, now);
-        let unsure = settled || ended || std::mem::take(&mut speaker.stale);
-        if unsure {
-            speaker.stale = false;
+        let stale = std::mem::take(&mut speaker.stale);
+        if settled || ended || stale {
             speaker.campaign = None;
         }
         let done = speaker
@@ -274,6 +283,7 @@ impl Speakers {
             rests: 0,
             campaign: None,
             busy: Busy::Free,
+            said: None,
             stale: false,
             changed_at: 0,
         };
@@ -284,6 +294,11 @@ impl Speakers {
 }
 
 impl Speaker {
+    /// The campaign that it may say something of now.
+    fn sayable(&self) -> Option<&Campaign> {
+        self.campaign.as_ref().filter(|_| self.busy == Busy::Free)
+    }
+
     fn update(&mut self, found: &roster::Speaker, moments: &Moments) {
         self.generation = found.generation;
         self.waha_name.clone_from(&found.waha_name);
