@@ -239,6 +239,8 @@ pub struct LaneFacts {
     pub url: String,
     /// Its key. Never to be logged.
     pub api_key: String,
+    /// Whether it lets us choose the ids of messages.
+    pub own_message_ids: bool,
     /// How long ago the lane's last request was answered; `None` if there never was one.
     pub last_sent_ago: Option<Duration>,
     /// How much longer the lane backs off.
@@ -252,7 +254,8 @@ const FACTS: &str = "
         EXTRACT(EPOCH FROM now() - l.last_sent_at)::float8,
         EXTRACT(EPOCH FROM l.resting_until - now())::float8,
         EXISTS (SELECT FROM sessions s JOIN senders d ON d.phone = s.phone
-            WHERE s.worker_id = l.worker_id AND d.in_flight_campaign IS NOT NULL)
+            WHERE s.worker_id = l.worker_id AND d.in_flight_campaign IS NOT NULL),
+        w.own_message_ids
     FROM lanes l JOIN workers w ON w.id = l.worker_id
     WHERE l.worker_id = $1 AND l.epoch = $2";
 
@@ -274,5 +277,6 @@ pub async fn facts(
             .map(seconds)
             .filter(|rest| !rest.is_zero()),
         in_flight: row.get(4),
+        own_message_ids: row.get(5),
     }))
 }

@@ -9,22 +9,24 @@ use deadpool_postgres::{GenericClient, Object};
 use models::campaign::CampaignStatus;
 use models::ids::ReplicaId;
 use models::message::MessageKey;
+use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use models::template::Variables;
 use tokio_postgres::types::{Json, ToSql};
 
-use crate::StoreError;
+use crate::column::seconds;
 use crate::lanes::Tenure;
+use crate::{StoreError, receipts};
 
 mod moves;
 
-pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome};
+pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome, Proof};
 
 const CLAIM: &str = "
     WITH input AS (
         SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
-            $7::integer[]) WITH ORDINALITY
-            AS i (worker_id, epoch, phone, campaign_id, ordinal, generation, place)
+            $7::integer[], $8::text[]) WITH ORDINALITY
+            AS i (worker_id, epoch, phone, campaign_id, ordinal, generation, message_id, place)
     ), fence AS MATERIALIZED (
         SELECT worker_id, epoch FROM lanes
         WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
@@ -43,11 +45,13 @@ const CLAIM: &str = "
             AND status IN ('PENDING', 'IN_PROGRESS')
         ORDER BY id FOR NO KEY UPDATE
     ), moved AS (
-        UPDATE messages m SET status = 1, attempts = m.attempts + 1
+        UPDATE messages m SET status = 1, attempts = m.attempts + 1,
+            waha_message_id = COALESCE(m.waha_message_id, p.message_id),
+            steps = add_step(m.steps, ROW(now(), 1, p.worker_id, $1, p.epoch, NULL))
         FROM placed p JOIN free USING (phone) JOIN open o ON o.id = p.campaign_id
         WHERE m.campaign_id = p.campaign_id AND m.ordinal = p.ordinal AND m.status = 0
         RETURNING p.place, p.phone, p.worker_id, m.campaign_id, m.ordinal, m.recipient,
-            m.variables, m.attempts
+            m.variables, m.attempts, m.waha_message_id, p.message_id IS NOT NULL AS own_id
     ), counted AS (
         UPDATE campaigns c SET sending = c.sending + n.moved,
             next_ordinal = GREATEST(c.next_ordinal, n.last + 1),
@@ -62,15 +66,21 @@ const CLAIM: &str = "
     ), begun AS (
         DELETE FROM retries r USING moved m
         WHERE r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal
+    ), expected AS (
+        INSERT INTO receipts (sender, message_id, campaign_id, ordinal, ask_at)
+        SELECT phone, waha_message_id, campaign_id, ordinal, now() FROM moved WHERE own_id
+        ORDER BY phone, waha_message_id
+        ON CONFLICT DO NOTHING
     )
-    SELECT place, recipient, variables, attempts FROM moved";
+    SELECT place, recipient, variables, attempts, waha_message_id FROM moved";
 
 const CONCLUDE: &str = "
     WITH input AS (
         SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
-            $7::smallint[], $8::text[], $9::text[], $10::text[], $11::float8[], $12::boolean[])
-            WITH ORDINALITY AS i (worker_id, epoch, phone, campaign_id, ordinal, status,
-            message_id, code, detail, retry_secs, number_rests, place)
+            $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::float8[],
+            $13::boolean[], $14::boolean[]) WITH ORDINALITY
+            AS i (worker_id, epoch, phone, campaign_id, ordinal, status, message_id, answer, code,
+            detail, retry_secs, number_rests, uncounted, place)
     ), fence AS MATERIALIZED (
         SELECT worker_id, epoch FROM lanes
         WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
@@ -87,13 +97,18 @@ const CONCLUDE: &str = "
     ), moved AS (
         UPDATE messages m SET
             status = CASE WHEN g.status = 0 AND o.status = 'CANCELLED' THEN 6 ELSE g.status END,
-            attempts = m.attempts - (g.status = 0)::integer,
-            waha_message_id = g.message_id, error_code = g.code, error = g.detail,
-            sent_at = CASE WHEN g.status = 2 THEN now() END
+            attempts = m.attempts - g.uncounted::integer,
+            waha_message_id = COALESCE(g.message_id, m.waha_message_id),
+            error_code = g.code, error = g.detail,
+            sent_at = CASE WHEN g.status = 2 THEN now() END,
+            steps = add_step(m.steps, ROW(now(),
+                CASE WHEN g.status = 0 AND o.status = 'CANCELLED' THEN 6 ELSE g.status END,
+                g.worker_id, $1, g.epoch, g.answer))
         FROM granted g JOIN owning o ON o.id = g.campaign_id
         WHERE m.campaign_id = g.campaign_id AND m.ordinal = g.ordinal AND m.status = 1
         RETURNING g.place, g.phone, g.worker_id, m.campaign_id, m.ordinal, m.status,
-            g.retry_secs, g.number_rests, g.detail
+            g.retry_secs, g.number_rests, g.code, g.detail, m.waha_message_id,
+            g.message_id IS NOT NULL AS told_id
     ), tally AS (
         SELECT campaign_id, count(*)::integer AS all_moved,
             (count(*) FILTER (WHERE status = 2))::integer AS sent,
@@ -134,11 +149,31 @@ const CONCLUDE: &str = "
                 + CASE WHEN d.sent_day = (now() AT TIME ZONE 'UTC')::date
                     THEN d.sent_today ELSE 0 END,
             resting_until = CASE WHEN m.number_rests
-                THEN now() + make_interval(secs => m.retry_secs) END,
-            rest_reason = CASE WHEN m.number_rests THEN m.detail END,
-            rests = CASE WHEN m.number_rests THEN d.rests + 1 ELSE 0 END
+                THEN now() + make_interval(secs => m.retry_secs)
+                WHEN d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.resting_until END,
+            rest_reason = CASE WHEN m.number_rests THEN m.detail
+                WHEN d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.rest_reason END,
+            rest_code = CASE WHEN m.number_rests THEN m.code
+                WHEN d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.rest_code END,
+            -- While a number is silent every message is a probe, and its rests go on growing.
+            rests = CASE WHEN m.number_rests THEN d.rests + 1
+                WHEN d.rest_code = 'silent' AND m.status = 2 THEN d.rests ELSE 0 END,
+            unacked = d.unacked + (m.status = 2)::integer,
+            unacked_since = COALESCE(d.unacked_since, CASE WHEN m.status = 2 THEN now() END)
         FROM moved m JOIN counted k ON k.id = m.campaign_id
         WHERE d.phone = m.phone
+        RETURNING d.phone, d.unacked, d.rests, d.last_ack_at IS NOT NULL AS acked,
+            EXTRACT(EPOCH FROM now() - d.unacked_since)::float8 AS unacked_secs
+    ), told AS (
+        INSERT INTO receipts AS r (sender, message_id, campaign_id, ordinal, ask_at)
+        SELECT phone, waha_message_id, campaign_id, ordinal, now() FROM moved
+        WHERE told_id AND status = 2
+        ORDER BY phone, waha_message_id
+        ON CONFLICT (sender, message_id) DO UPDATE
+        SET campaign_id = excluded.campaign_id, ordinal = excluded.ordinal,
+            ask_at = CASE WHEN r.ack >= 1 THEN NULL ELSE excluded.ask_at END
+        WHERE r.campaign_id IS NULL
+        RETURNING r.sender, r.message_id, r.ack
     ), spoken AS (
         UPDATE lanes SET last_sent_at = now(),
             resting_until = CASE WHEN n.refused THEN lanes.resting_until END,
@@ -146,7 +181,11 @@ const CONCLUDE: &str = "
         FROM (SELECT worker_id, bool_and(status = 0) AS refused FROM moved GROUP BY worker_id) n
         WHERE lanes.worker_id = n.worker_id
     )
-    SELECT m.place, k.status FROM moved m JOIN counted k ON k.id = m.campaign_id";
+    SELECT m.place, k.status, d.unacked, d.unacked_secs, d.acked, d.rests, m.waha_message_id,
+        COALESCE(t.ack, r.ack) IS NOT NULL
+    FROM moved m JOIN counted k ON k.id = m.campaign_id JOIN landed d ON d.phone = m.phone
+    LEFT JOIN told t ON t.sender = m.phone AND t.message_id = m.waha_message_id
+    LEFT JOIN receipts r ON r.sender = m.phone AND r.message_id = m.waha_message_id";
 
 /// Tables grow from nothing to millions of rows between two looks of the planner: it must not be
 /// free to read a whole one because it was small when the plan was made.
@@ -211,8 +250,12 @@ async fn claim(
             .map(|claim| (claim.tenure, &claim.phone, claim.key)),
     );
     let generations: Vec<_> = claims.iter().map(|claim| claim.generation).collect();
+    let ids: Vec<_> = claims
+        .iter()
+        .map(|claim| claim.message_id.as_deref())
+        .collect();
     let replica = replica.uuid();
-    let parameters = rows.parameters(&replica, &[&generations]);
+    let parameters = rows.parameters(&replica, &[&generations, &ids]);
     let mut claimed: Vec<_> = claims.iter().map(|_| None).collect();
     for row in db.query(&statement, &parameters).await? {
         let variables: Option<Json<Variables>> = row.get(2);
@@ -222,6 +265,7 @@ async fn claim(
                 .map(|Json(variables)| variables)
                 .unwrap_or_default(),
             attempt: row.get(3),
+            message_id: row.get(4),
         });
     }
     Ok(claimed)
@@ -237,6 +281,7 @@ async fn conclude(
     let outcomes = || conclusions.iter().map(|conclusion| &conclusion.outcome);
     let statuses: Vec<_> = outcomes().map(|outcome| outcome.status().code()).collect();
     let ids: Vec<_> = outcomes().map(Outcome::message_id).collect();
+    let answers: Vec<_> = outcomes().map(Outcome::answer).collect();
     let codes: Vec<_> = outcomes()
         .map(|o| o.cause().map(|cause| cause.code.as_str()))
         .collect();
@@ -245,11 +290,23 @@ async fn conclude(
         .collect();
     let retries: Vec<_> = outcomes().map(Outcome::retry_secs).collect();
     let rests: Vec<_> = outcomes().map(Outcome::number_rests).collect();
-    let replica = replica.uuid();
+    let uncounted: Vec<_> = outcomes().map(Outcome::uncounted).collect();
+    let (replica, restricted) = (replica.uuid(), RESTRICTED.as_slice());
     let parameters = rows.parameters(
         &replica,
-        &[&statuses, &ids, &codes, &details, &retries, &rests],
+        &[
+            &statuses,
+            &ids,
+            &answers,
+            &codes,
+            &details,
+            &retries,
+            &rests,
+            &uncounted,
+            &restricted,
+        ],
     );
+    let mut reported = Vec::new();
     let mut concluded: Vec<_> = conclusions.iter().map(|_| None).collect();
     for row in db.query(&statement, &parameters).await? {
         let status: &str = row.get(1);
@@ -257,8 +314,20 @@ async fn conclude(
             what: "campaign status",
             value: status.to_owned(),
         })?;
-        concluded[place(row.get(0))] = Some(Concluded { campaign });
+        let place = place(row.get(0));
+        if let (true, Some(id)) = (row.get(7), row.get::<_, Option<String>>(6)) {
+            reported.push((conclusions[place].phone.digits(), id));
+        }
+        concluded[place] = Some(Concluded {
+            campaign,
+            unacked: row.get(2),
+            unacked_for: row.get::<_, Option<f64>>(3).map(seconds),
+            ever_acked: row.get(4),
+            rests: row.get(5),
+        });
     }
+    // WhatsApp's word came before the worker's: it counts from the first moment.
+    receipts::apply(db, &reported).await?;
     Ok(concluded)
 }
 

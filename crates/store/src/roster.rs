@@ -215,11 +215,18 @@ pub struct Said {
     pub own: Variables,
     /// The campaign's variables.
     pub shared: Variables,
+    /// The WhatsApp id that it carries, if it was ever given one.
+    pub message_id: Option<String>,
+    /// The highest report of WhatsApp on that id.
+    pub ack: Option<i16>,
+    /// Its attempts, this one included.
+    pub attempts: i16,
 }
 
 const SAID: &str = "
-    SELECT m.recipient, c.template, m.variables, c.variables
+    SELECT m.recipient, c.template, m.variables, c.variables, m.waha_message_id, r.ack, m.attempts
     FROM messages m JOIN campaigns c ON c.id = m.campaign_id
+    LEFT JOIN receipts r ON r.sender = c.sender AND r.message_id = m.waha_message_id
     WHERE m.campaign_id = $1 AND m.ordinal = $2";
 
 /// What a message says; `None` if there is no such message.
@@ -239,6 +246,9 @@ pub async fn said(db: &impl GenericClient, key: MessageKey) -> Result<Option<Sai
             template: row.get(1),
             own: variables(2),
             shared: variables(3),
+            message_id: row.get(4),
+            ack: row.get(5),
+            attempts: row.get(6),
         })
     })
     .transpose()

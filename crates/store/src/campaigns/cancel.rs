@@ -75,7 +75,9 @@ pub(crate) async fn cancel_of(
 // A campaign that had begun has ended now: the next one of its sender keeps the campaign delay.
 const CANCEL: &str = "
     WITH moved AS (
-        UPDATE messages SET status = 6 WHERE campaign_id = ANY ($1) AND status = 0
+        UPDATE messages SET status = 6,
+            steps = add_step(steps, ROW(now(), 6, NULL, NULL, NULL, 'campaign_cancelled'))
+        WHERE campaign_id = ANY ($1) AND status = 0
         RETURNING campaign_id
     ), n AS (
         SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id
@@ -111,7 +113,8 @@ const ABANDON: &str = "
         FROM held WHERE d.phone = held.phone
     ), moved AS (
         UPDATE messages m SET status = 8, error_code = 'session_removed',
-            error = 'the session was removed while the message was on its way'
+            error = 'the session was removed while the message was on its way',
+            steps = add_step(m.steps, ROW(now(), 8, NULL, NULL, NULL, 'session_removed'))
         FROM held WHERE m.campaign_id = held.campaign_id AND m.ordinal = held.ordinal
             AND m.status = 1
         RETURNING m.campaign_id

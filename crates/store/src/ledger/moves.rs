@@ -20,6 +20,9 @@ pub struct Claim {
     pub generation: i32,
     /// Which message.
     pub key: MessageKey,
+    /// The WhatsApp id to give it, where its worker lets us choose. One that was given before is
+    /// kept: the same message has the same id however often it is tried.
+    pub message_id: Option<String>,
 }
 
 /// A message that we may send now, and nobody else.
@@ -31,6 +34,8 @@ pub struct Claimed {
     pub variables: Variables,
     /// This attempt's number, from 1.
     pub attempt: i16,
+    /// The WhatsApp id that it carries, if it was ever given one.
+    pub message_id: Option<String>,
 }
 
 /// What became of a claimed message.
@@ -51,14 +56,16 @@ pub struct Conclusion {
 pub enum Outcome {
     /// A worker accepted it.
     Sent {
-        /// WhatsApp's id, where the engine told it.
+        /// WhatsApp's id, where it is another than the claim gave it.
         message_id: Option<String>,
+        /// How we know.
+        proof: Proof,
     },
     /// Refused for good.
     Failed(Cause),
     /// May have been heard.
     Unknown(Cause),
-    /// Provably not sent, through no fault of the recipient: PENDING again, the attempt uncounted.
+    /// To be tried again, through no fault of the recipient: PENDING.
     Again {
         /// Why.
         cause: Cause,
@@ -66,7 +73,31 @@ pub enum Outcome {
         retry_in: Duration,
         /// Whether the whole number rests until then.
         number_rests: bool,
+        /// Whether it was tried, so that the attempt counts.
+        tried: bool,
     },
+}
+
+/// How we know that a worker accepted a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// It answered so.
+    Answer,
+    /// It knew the message when it was asked afterwards.
+    LookUp,
+    /// WhatsApp reported on the message.
+    Receipt,
+}
+
+impl Proof {
+    /// The answer class in the message's story.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Answer => "accepted",
+            Self::LookUp => "looked_up",
+            Self::Receipt => "receipt",
+        }
+    }
 }
 
 /// A stable word and a sentence.
@@ -83,6 +114,14 @@ pub struct Cause {
 pub struct Concluded {
     /// The campaign's status after it.
     pub campaign: CampaignStatus,
+    /// The number's messages that workers accepted since its last ack.
+    pub unacked: i32,
+    /// Since the first of those was accepted.
+    pub unacked_for: Option<Duration>,
+    /// Whether an ack of the number ever came.
+    pub ever_acked: bool,
+    /// The number's rests in a row.
+    pub rests: i32,
 }
 
 impl Outcome {
@@ -106,9 +145,21 @@ impl Outcome {
 
     pub(super) fn message_id(&self) -> Option<&str> {
         match self {
-            Self::Sent { message_id } => message_id.as_deref(),
+            Self::Sent { message_id, .. } => message_id.as_deref(),
             Self::Failed(_) | Self::Unknown(_) | Self::Again { .. } => None,
         }
+    }
+
+    /// The class of what was answered, for the message's story.
+    pub(super) fn answer(&self) -> &str {
+        match self {
+            Self::Sent { proof, .. } => proof.name(),
+            Self::Failed(cause) | Self::Unknown(cause) | Self::Again { cause, .. } => &cause.code,
+        }
+    }
+
+    pub(super) const fn uncounted(&self) -> bool {
+        matches!(self, Self::Again { tried: false, .. })
     }
 
     pub(super) const fn retry_secs(&self) -> Option<f64> {

@@ -1,0 +1,205 @@
+//! The health of a number: what keeps it from sending, and for how long.
+//!
+//! A number rests, never a recipient: what WhatsApp refused because of the number is to be said
+//! again when its rest is over, by a new id, as if it had never been tried.
+
+use std::time::Duration;
+
+use deadpool_postgres::{GenericClient, Object};
+use models::outcome::RESTRICTED;
+use models::phone::PhoneNumber;
+use time::OffsetDateTime;
+
+use crate::StoreError;
+use crate::sessions::wake_lane;
+
+/// The word in `rest_code` of a number whose acks stopped coming.
+pub const SILENT: &str = "silent";
+
+const REST: &str = "
+    UPDATE senders SET resting_until = now() + make_interval(secs => $2), rest_code = $3,
+        rest_reason = $4, rests = rests + 1
+    WHERE phone = $1";
+
+/// Puts a number to rest.
+pub async fn rest(
+    db: &impl GenericClient,
+    sender: &PhoneNumber,
+    rest: Duration,
+    code: &str,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(REST).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&sender.digits(), &rest.as_secs_f64(), &code, &reason];
+    db.execute(&statement, parameters).await?;
+    Ok(())
+}
+
+/// A restriction that WhatsApp put on a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restriction {
+    /// One of [`RESTRICTED`].
+    pub code: &'static str,
+    /// For people.
+    pub reason: String,
+    /// Its end, where WhatsApp states one.
+    pub until: Option<OffsetDateTime>,
+    /// How long the number rests where it does not.
+    pub otherwise: Duration,
+}
+
+// A stated end is believed, also when it is nearer than what was guessed before; a guess never
+// shortens a rest that is under way.
+const RESTRICT: &str = "
+    WITH locked AS MATERIALIZED (
+        SELECT phone, resting_until, rest_code = ANY ($6) AND resting_until > now() AS already
+        FROM senders WHERE phone = $1 FOR NO KEY UPDATE
+    )
+    UPDATE senders d SET
+        resting_until = COALESCE($4, CASE WHEN l.already THEN l.resting_until
+            ELSE now() + make_interval(secs => $5) END),
+        rest_code = $2, rest_reason = $3,
+        rests = d.rests + CASE WHEN l.already THEN 0 ELSE 1 END
+    FROM locked l WHERE d.phone = l.phone
+    RETURNING d.resting_until IS DISTINCT FROM l.resting_until";
+
+// Refused by the number's fault after the worker took them: FAILED for now, because at first
+// nobody knew whose fault it was. A cancelled campaign's stay as they are.
+const REFUSED: &str = "
+    SELECT r.message_id, r.campaign_id FROM receipts r
+    JOIN messages m USING (campaign_id, ordinal) JOIN campaigns c ON c.id = r.campaign_id
+    WHERE r.sender = $1 AND r.ack = -1 AND r.ack_at > now() - interval '1 hour'
+        AND m.status = 5 AND m.error_code = 'whatsapp_refused' AND c.status <> 'CANCELLED'";
+const LOCK_CAMPAIGNS: &str =
+    "SELECT id FROM campaigns WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
+const EXCUSE: &str = "
+    WITH excused AS (
+        DELETE FROM receipts WHERE sender = $1 AND message_id = ANY ($2) AND ack = -1
+        RETURNING campaign_id, ordinal
+    ), moved AS (
+        UPDATE messages m SET status = 0, attempts = GREATEST(m.attempts - 1, 0),
+            waha_message_id = NULL, sent_at = NULL, error_code = $3, error = $4,
+            steps = add_step(m.steps, ROW(now(), 0, NULL, NULL, NULL, $3))
+        FROM excused e
+        WHERE m.campaign_id = e.campaign_id AND m.ordinal = e.ordinal AND m.status = 5
+            AND m.error_code = 'whatsapp_refused'
+        RETURNING m.campaign_id, m.ordinal
+    ), again AS (
+        INSERT INTO retries (campaign_id, ordinal, due_at)
+        SELECT campaign_id, ordinal, d.resting_until FROM moved, senders d WHERE d.phone = $1
+        ON CONFLICT (campaign_id, ordinal) DO UPDATE SET due_at = excluded.due_at
+    )
+    UPDATE campaigns c SET failed = c.failed - n.moved, status = 'IN_PROGRESS', completed_at = NULL
+    FROM (SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id) n
+    WHERE c.id = n.campaign_id AND c.status <> 'CANCELLED'";
+
+/// WhatsApp keeps a number from starting chats: it rests, and what was refused for it within the
+/// last hour is PENDING again. Returns whether anything changed.
+pub async fn restrict(
+    client: &mut Object,
+    sender: &PhoneNumber,
+    restriction: &Restriction,
+) -> Result<bool, StoreError> {
+    let tx = client.transaction().await?;
+    let statement = tx.prepare_cached(RESTRICT).await?;
+    let otherwise = restriction.otherwise.as_secs_f64();
+    let (phone, restricted) = (sender.digits(), RESTRICTED.as_slice());
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &phone,
+        &restriction.code,
+        &restriction.reason,
+        &restriction.until,
+        &otherwise,
+        &restricted,
+    ];
+    let rested = tx.query_opt(&statement, parameters).await?;
+    let rested = rested.is_some_and(|row| row.get(0));
+    let statement = tx.prepare_cached(REFUSED).await?;
+    let rows = tx.query(&statement, &[&phone]).await?;
+    if !rows.is_empty() {
+        let ids: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
+        let campaigns: Vec<uuid::Uuid> = rows.iter().map(|row| row.get(1)).collect();
+        let statement = tx.prepare_cached(LOCK_CAMPAIGNS).await?;
+        tx.execute(&statement, &[&campaigns]).await?;
+        let statement = tx.prepare_cached(EXCUSE).await?;
+        let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+            &[&phone, &ids, &restriction.code, &restriction.reason];
+        tx.execute(&statement, parameters).await?;
+    }
+    tx.commit().await?;
+    let changed = rested || !rows.is_empty();
+    if changed {
+        // In a statement of its own: lanes are locked before senders, never after.
+        wake_lane(client, sender).await?;
+    }
+    Ok(changed)
+}
+
+const LIFT: &str = "
+    WITH lifted AS (
+        UPDATE senders SET resting_until = NULL, rest_code = NULL, rest_reason = NULL, rests = 0
+        WHERE phone = $1 AND rest_code = ANY ($2) AND resting_until > now()
+        RETURNING phone
+    ), due AS (
+        UPDATE retries SET due_at = now()
+        WHERE campaign_id IN (SELECT c.id FROM campaigns c JOIN lifted ON c.sender = lifted.phone
+            WHERE c.completed_at IS NULL) AND due_at > now()
+    )
+    SELECT EXISTS (SELECT FROM lifted)";
+
+/// WhatsApp has lifted what it put on a number: its rest ends now. Returns whether there was one.
+pub async fn lift(db: &impl GenericClient, sender: &PhoneNumber) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(LIFT).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&sender.digits(), &RESTRICTED.as_slice()];
+    let lifted = db.query_one(&statement, parameters).await?.get(0);
+    if lifted {
+        wake_lane(db, sender).await?;
+    }
+    Ok(lifted)
+}
+
+/// What a number's health is judged by. Times are the database's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HealthFacts {
+    /// The database's clock.
+    pub now: OffsetDateTime,
+    /// Until when it rests; in the past when it did.
+    pub resting_until: Option<OffsetDateTime>,
+    /// Why, as a stable word.
+    pub rest_code: Option<String>,
+    /// Why, for people.
+    pub rest_reason: Option<String>,
+    /// Rests in a row.
+    pub rests: i32,
+    /// Messages accepted by workers since the last ack.
+    pub unacked: i32,
+    /// When the first of those was.
+    pub unacked_since: Option<OffsetDateTime>,
+    /// When its last ack came.
+    pub last_ack_at: Option<OffsetDateTime>,
+}
+
+const FACTS: &str = "
+    SELECT now(), resting_until, rest_code, rest_reason, rests, unacked, unacked_since, last_ack_at
+    FROM senders WHERE phone = $1";
+
+/// What a number's health is judged by; `None` when it is not known.
+pub async fn facts(
+    db: &impl GenericClient,
+    sender: &PhoneNumber,
+) -> Result<Option<HealthFacts>, StoreError> {
+    let statement = db.prepare_cached(FACTS).await?;
+    let row = db.query_opt(&statement, &[&sender.digits()]).await?;
+    Ok(row.map(|row| HealthFacts {
+        now: row.get(0),
+        resting_until: row.get(1),
+        rest_code: row.get(2),
+        rest_reason: row.get(3),
+        rests: row.get(4),
+        unacked: row.get(5),
+        unacked_since: row.get(6),
+        last_ack_at: row.get(7),
+    }))
+}

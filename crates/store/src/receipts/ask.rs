@@ -1,0 +1,144 @@
+//! Messages that WhatsApp has not reported on: whom to ask about them, and for how long to keep
+//! what it said.
+
+use std::time::Duration;
+
+use deadpool_postgres::GenericClient;
+use models::ids::WorkerId;
+use models::phone::PhoneNumber;
+
+use crate::StoreError;
+use crate::column::phone;
+
+/// A message without an ack, and the worker that may know of it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The number that said it.
+    pub sender: PhoneNumber,
+    /// Of its session, which is WORKING there.
+    pub generation: i32,
+    /// The bare id.
+    pub message_id: String,
+    /// Who was to hear it.
+    pub recipient: PhoneNumber,
+    /// The session's name on the worker.
+    pub waha_name: String,
+    /// Which worker.
+    pub worker: WorkerId,
+    /// Where it is.
+    pub url: String,
+    /// Its key. Never to be logged.
+    pub api_key: String,
+    /// Questions so far that told nothing.
+    pub asks: i16,
+}
+
+// A message whose session is not WORKING waits for another round. Nobody else asks about a row
+// while it is pushed back; an asker that dies costs one round.
+const CLAIM_DUE: &str = "
+    WITH due AS (
+        SELECT sender, message_id FROM receipts
+        WHERE ask_at <= now() - make_interval(secs => $1)
+        ORDER BY ask_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+    ), pushed AS (
+        UPDATE receipts r SET ask_at = now() FROM due
+        WHERE r.sender = due.sender AND r.message_id = due.message_id
+        RETURNING r.*
+    )
+    SELECT p.sender, s.generation, p.message_id, m.recipient, s.waha_name, w.id, w.url, w.api_key,
+        p.asks
+    FROM pushed p
+    JOIN messages m ON m.campaign_id = p.campaign_id AND m.ordinal = p.ordinal
+    JOIN sessions s ON s.phone = p.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
+    JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
+    WHERE m.status <> 1";
+
+/// Takes messages that have been without an ack for `after`, oldest first, at most `batch`.
+pub async fn claim_due_asks(
+    db: &impl GenericClient,
+    after: Duration,
+    batch: i64,
+) -> Result<Vec<Ask>, StoreError> {
+    let statement = db.prepare_cached(CLAIM_DUE).await?;
+    let rows = db
+        .query(&statement, &[&after.as_secs_f64(), &batch])
+        .await?;
+    let asks = rows.iter().map(|row| {
+        Ok(Ask {
+            sender: phone(row.get(0))?,
+            generation: row.get(1),
+            message_id: row.get(2),
+            recipient: phone(row.get(3))?,
+            waha_name: row.get::<_, Option<String>>(4).unwrap_or_default(),
+            worker: WorkerId::new(row.get(5)),
+            url: row.get(6),
+            api_key: row.get(7),
+            asks: row.get(8),
+        })
+    });
+    asks.collect()
+}
+
+const ASKED: &str = "
+    UPDATE receipts SET asks = asks + 1, ask_at = now() + make_interval(secs => $3)
+    WHERE sender = $1 AND message_id = $2 AND ask_at IS NOT NULL";
+
+/// A question told nothing: the next one is `wait` later than usual.
+pub async fn asked(
+    db: &impl GenericClient,
+    sender: &PhoneNumber,
+    message_id: &str,
+    wait: Duration,
+) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(ASKED).await?;
+    let wait = wait.as_secs_f64();
+    db.execute(&statement, &[&sender.digits(), &message_id, &wait])
+        .await?;
+    Ok(())
+}
+
+const NEVER_ASK: &str = "
+    UPDATE receipts SET ask_at = NULL WHERE sender = $1 AND message_id = $2";
+
+/// No worker will ever tell: nobody is asked again.
+pub async fn never_ask(
+    db: &impl GenericClient,
+    sender: &PhoneNumber,
+    message_id: &str,
+) -> Result<(), StoreError> {
+    let statement = db.prepare_cached(NEVER_ASK).await?;
+    db.execute(&statement, &[&sender.digits(), &message_id])
+        .await?;
+    Ok(())
+}
+
+const PRUNE: &str = "
+    WITH of_nobody AS (
+        DELETE FROM receipts WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM receipts WHERE campaign_id IS NULL
+                AND created_at < now() - make_interval(secs => $2)
+            ORDER BY created_at LIMIT $3))
+        RETURNING 1
+    ), old AS (
+        DELETE FROM receipts WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM receipts
+            WHERE created_at < now() - make_interval(secs => $1) AND campaign_id IS NOT NULL
+            LIMIT $3))
+        RETURNING 1
+    )
+    SELECT (SELECT count(*) FROM of_nobody) + (SELECT count(*) FROM old)";
+
+/// Forgets receipts that are older than `keep`, and those of ids that nobody came to know within
+/// `unknown_keep` (what a person said from the phone); at most `batch` of each. Returns how many.
+pub async fn prune(
+    db: &impl GenericClient,
+    keep: Duration,
+    unknown_keep: Duration,
+    batch: i64,
+) -> Result<u64, StoreError> {
+    let statement = db.prepare_cached(PRUNE).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&keep.as_secs_f64(), &unknown_keep.as_secs_f64(), &batch];
+    let pruned: i64 = db.query_one(&statement, parameters).await?.get(0);
+    Ok(pruned.unsigned_abs())
+}
