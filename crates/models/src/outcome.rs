@@ -34,6 +34,9 @@ pub struct Refusal {
 /// They are about the number, not its session: a restart does not lift them.
 pub const RESTRICTED: [&str; 2] = ["time_locked", "quota_used_up"];
 
+/// The codes of lost answers that never came at all: the worker may still be at the request.
+pub const UNANSWERED: [&str; 2] = ["answer_timed_out", "answer_lost"];
+
 /// Whose fault a refusal is; decides the cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Blame {

@@ -100,6 +100,21 @@ pub async fn record(client: &mut Object, reports: &[Report]) -> Result<Recorded,
     })
 }
 
+const ACK: &str = "SELECT ack FROM receipts WHERE sender = $1 AND message_id = $2";
+
+/// The highest report on one message id of a number; `None` when there is none.
+pub async fn ack(
+    db: &impl GenericClient,
+    sender: &PhoneNumber,
+    message_id: &str,
+) -> Result<Option<i16>, StoreError> {
+    let statement = db.prepare_cached(ACK).await?;
+    let row = db
+        .query_opt(&statement, &[&sender.digits(), &message_id])
+        .await?;
+    Ok(row.and_then(|row| row.get(0)))
+}
+
 /// Locks what reports on these ids may move, in the order that everybody locks in.
 async fn lock(db: &impl GenericClient, ids: &[(&str, &str)]) -> Result<(), StoreError> {
     let (senders, message_ids) = columns(ids);
