@@ -4,8 +4,11 @@
 //! I/O; time and chance are arguments.
 
 pub mod estimate;
+pub mod health;
 pub mod lane;
 pub mod outcome;
 pub mod placement;
+pub mod receipt;
 pub mod session_plan;
+pub mod settle;
 pub mod waiting;

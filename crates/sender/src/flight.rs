@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
 
 use chassis::Shutdown;
 use models::ids::TraceId;
@@ -15,12 +16,13 @@ use models::template::{Template, Variables};
 use policy::lane::Moment;
 use policy::outcome::Verdict;
 use store::lanes::Tenure;
-use store::ledger::{Cause, Claim, Concluded, Conclusion, Outcome};
+use store::ledger::{Cause, Claim, Concluded, Conclusion, Outcome, Proof};
 use time::OffsetDateTime;
 use waha::Waha;
-use waha::messages::Letter;
+use waha::messages::{Letter, new_message_id};
 
 use crate::context::Context;
+use crate::settle::Unsettled;
 use crate::writer::ClaimAnswer;
 
 /// A lane's own end of the line.
@@ -31,6 +33,8 @@ pub struct Line {
     pub tenure: Tenure,
     /// The worker.
     pub waha: Waha,
+    /// Whether it lets us choose the ids of messages.
+    pub own_ids: bool,
     /// Raised when we are to leave the lane.
     pub leaving: Shutdown,
     /// Look-ups that wait for the worker to come back; while there are any, nothing is said.
@@ -73,14 +77,26 @@ pub enum Spoken {
 pub struct Answered {
     /// When the request was answered or given up on; `None` when it never left.
     pub at: Option<Moment>,
-    /// When it began, by the wall clock.
-    pub began: OffsetDateTime,
     /// What it says, classified.
     pub outcome: SendOutcome,
+    /// What was said, to whom and when.
+    pub said: Said,
+}
+
+/// A message as it may have left.
+pub struct Said {
     /// Who was to hear it.
     pub recipient: PhoneNumber,
-    /// What was said.
+    /// What it says.
     pub text: String,
+    /// The WhatsApp id that we chose for it, where the worker lets us.
+    pub own_id: Option<String>,
+    /// Attempts so far, this one included.
+    pub attempts: i16,
+    /// When it may have left at the earliest, by the wall clock.
+    pub began: OffsetDateTime,
+    /// When it left at the latest.
+    pub left: Moment,
 }
 
 impl Line {
@@ -92,6 +108,7 @@ impl Line {
             phone: flight.phone.clone(),
             generation: flight.generation,
             key: flight.key,
+            message_id: self.own_ids.then(|| self.new_message_id()),
         };
         let claimed = match context.writer.claim(claim).await {
             ClaimAnswer::Granted(claimed) => claimed,
@@ -99,39 +116,42 @@ impl Line {
             ClaimAnswer::NotWritten => return Spoken::NotClaimed { refused: false },
         };
         let _permit = context.sends.acquire().await;
-        let began = context.clock.now();
-        let recipient = claimed.recipient;
-        let (at, text, outcome) = match flight.template.render(&claimed.variables, &flight.shared) {
+        let mut said = Said {
+            text: String::new(),
+            own_id: claimed.message_id.filter(|_| self.own_ids),
+            attempts: claimed.attempt,
+            began: context.clock.now(),
+            left: context.moments.now(),
+            recipient: claimed.recipient,
+        };
+        let (at, outcome) = match flight.template.render(&claimed.variables, &flight.shared) {
             // Between the claim and here this replica may have been suspended.
-            _ if !context.lease.holds(context.moments.now()) => (None, String::new(), stale()),
-            Err(missing) => (
-                None,
-                String::new(),
-                ours("variable_missing", missing.to_string()),
-            ),
+            _ if !context.lease.holds(context.moments.now()) => (None, stale()),
+            Err(missing) => (None, ours("variable_missing", missing.to_string())),
             Ok(text) => {
-                let outcome = self.send(flight, &recipient, &text).await;
-                (Some(context.moments.now()), text, outcome)
+                said.text = text;
+                let outcome = self.send(flight, &said).await;
+                (Some(context.moments.now()), outcome)
             }
         };
-        Spoken::Answered(Answered {
-            at,
-            began,
-            outcome,
-            recipient,
-            text,
-        })
+        Spoken::Answered(Answered { at, outcome, said })
     }
 
-    async fn send(&self, flight: &Flight, to: &PhoneNumber, text: &str) -> SendOutcome {
+    fn new_message_id(&self) -> String {
+        let mut random = [0; 9];
+        self.context.chance.fill(&mut random);
+        new_message_id(random)
+    }
+
+    async fn send(&self, flight: &Flight, said: &Said) -> SendOutcome {
         let letter = Letter {
             session: &flight.waha_name,
-            to,
-            id: None,
+            to: &said.recipient,
+            id: said.own_id.as_deref(),
         };
         match &flight.media {
-            Some(media) => self.waha.send_media(letter, media, text).await,
-            None => self.waha.send_text(letter, text).await,
+            Some(media) => self.waha.send_media(letter, media, &said.text).await,
+            None => self.waha.send_text(letter, &said.text).await,
         }
     }
 
@@ -142,30 +162,34 @@ impl Line {
         flight: &Flight,
         answered: &Answered,
         verdict: Verdict,
-    ) -> Option<(Option<Concluded>, Outcome)> {
+    ) -> Option<(Option<Written>, Outcome)> {
+        let said = &answered.said;
         let outcome = match verdict {
-            Verdict::Sent { message_id } => Outcome::Sent { message_id },
+            Verdict::Sent { message_id } => Outcome::Sent {
+                message_id: other_id(message_id, said),
+                proof: Proof::Answer,
+            },
             Verdict::Failed { code, detail } => Outcome::Failed(cause(code, detail)),
-            Verdict::NumberRests { rest, code, detail } => Outcome::Again {
-                cause: cause(code, detail),
-                retry_in: rest,
-                number_rests: true,
-            },
-            Verdict::LaneRests { rest, code, detail } => Outcome::Again {
-                cause: cause(code, detail),
-                retry_in: rest,
-                number_rests: false,
-            },
+            Verdict::NumberRests { rest, code, detail } => {
+                not_sent(cause(code, detail), rest, true)
+            }
+            Verdict::LaneRests { rest, code, detail } => not_sent(cause(code, detail), rest, false),
             Verdict::LookUp { code, detail } => {
-                let unknown = cause(code, detail);
-                let said = (&answered.recipient, answered.text.as_str(), answered.began);
-                self.look_up(&flight.waha_name, said, unknown).await?
+                let horizon = self.horizon(code, flight.media.is_some());
+                let unsettled = Unsettled {
+                    phone: &flight.phone,
+                    session: &flight.waha_name,
+                    said,
+                    horizon,
+                    unknown: cause(code, detail),
+                };
+                self.look_up(unsettled).await?
             }
         };
         tracing::debug!(
             campaign.id = %flight.key.campaign, ordinal = flight.key.ordinal,
             trace.id = %flight.trace_id, sender = %flight.phone.masked(),
-            to = %answered.recipient.masked(), status = outcome.status().name(),
+            to = %said.recipient.masked(), status = outcome.status().name(),
             "a message was said"
         );
         let concluded = self
@@ -174,21 +198,55 @@ impl Line {
         Some((concluded, outcome))
     }
 
+    /// Writes down what became of a message, and puts its number to rest when WhatsApp has fallen
+    /// silent about it.
     pub(crate) async fn write(
         &self,
         phone: PhoneNumber,
         key: MessageKey,
         outcome: Outcome,
-    ) -> Option<Concluded> {
+    ) -> Option<Written> {
         metrics::counter!("sender_messages_total", "outcome" => outcome.status().name())
             .increment(1);
         let conclusion = Conclusion {
             tenure: self.tenure,
-            phone,
+            phone: phone.clone(),
             key,
             outcome,
         };
-        self.context.writer.conclude(conclusion).await
+        let sent = matches!(conclusion.outcome, Outcome::Sent { .. });
+        let concluded = self.context.writer.conclude(conclusion).await?;
+        let rested = sent && self.rest_if_silent(&phone, &concluded).await;
+        Some(Written { concluded, rested })
+    }
+}
+
+/// A conclusion that was written, and whether it put the number to rest.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// What it came to.
+    pub concluded: Concluded,
+    /// The number rests, so that what is known of it here is old.
+    pub rested: bool,
+}
+
+/// The id that the worker gave a message, where it is another than ours.
+fn other_id(told: Option<String>, said: &Said) -> Option<String> {
+    let other = told.filter(|told| Some(told) != said.own_id.as_ref());
+    if other.is_some() && said.own_id.is_some() {
+        metrics::counter!("sender_ids_ignored_total").increment(1);
+        tracing::warn!("a worker that should let us choose message ids gave one of its own");
+    }
+    other
+}
+
+/// What was provably not sent, through no fault of the recipient.
+pub(crate) const fn not_sent(cause: Cause, rest: Duration, number_rests: bool) -> Outcome {
+    Outcome::Again {
+        cause,
+        retry_in: rest,
+        number_rests,
+        tried: false,
     }
 }
 

@@ -19,13 +19,13 @@ use models::phone::PhoneNumber;
 use policy::lane::{Lane, Moment, Next};
 use policy::outcome::{Verdict, judge};
 use store::lanes::{self, LaneFacts, Tenure};
-use store::ledger::{Concluded, Outcome};
+use store::ledger::Outcome;
 use store::{StoreError, roster};
 use tokio::sync::{mpsc, watch};
 
 use self::speakers::Speakers;
 use crate::context::Context;
-use crate::flight::{Answered, Flight, Line, Spoken};
+use crate::flight::{Answered, Flight, Line, Spoken, Written};
 
 /// What the table of lanes may tell a lane.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ enum Event {
     },
     Concluded {
         speaker: u32,
-        concluded: Option<Concluded>,
+        written: Option<Written>,
         outcome: Outcome,
     },
     Loaded {
@@ -73,11 +73,11 @@ enum Event {
 
 impl Event {
     /// `None`: not concluded, because we are leaving; the lane's next owner settles it.
-    fn concluded(speaker: u32, written: Option<(Option<Concluded>, Outcome)>) -> Self {
+    fn concluded(speaker: u32, written: Option<(Option<Written>, Outcome)>) -> Self {
         match written {
-            Some((concluded, outcome)) => Self::Concluded {
+            Some((written, outcome)) => Self::Concluded {
                 speaker,
-                concluded,
+                written,
                 outcome,
             },
             None => Self::Noted,
@@ -146,6 +146,7 @@ impl LaneTask {
                 context,
                 tenure,
                 waha,
+                own_ids: facts.own_message_ids,
                 leaving: Shutdown::new(),
                 away: AtomicUsize::new(0),
             }),
@@ -254,10 +255,10 @@ impl LaneTask {
             }
             Event::Concluded {
                 speaker,
-                concluded,
+                written,
                 outcome,
             } => {
-                self.concluded(speaker, concluded, &outcome);
+                self.concluded(speaker, written, &outcome);
             }
             Event::Loaded {
                 only,
@@ -289,7 +290,7 @@ impl LaneTask {
             Verdict::LookUp { code, detail } => {
                 tracing::warn!(
                     campaign.id = %flight.key.campaign, ordinal = flight.key.ordinal,
-                    to = %answered.recipient.masked(), code, "an answer was lost: {detail}"
+                    to = %answered.said.recipient.masked(), code, "an answer was lost: {detail}"
                 );
             }
         }
@@ -299,8 +300,8 @@ impl LaneTask {
         }));
     }
 
-    fn concluded(&mut self, speaker: u32, concluded: Option<Concluded>, outcome: &Outcome) {
-        if let Some(phone) = self.speakers.concluded(speaker, concluded, outcome) {
+    fn concluded(&mut self, speaker: u32, written: Option<Written>, outcome: &Outcome) {
+        if let Some(phone) = self.speakers.concluded(speaker, written, outcome) {
             self.load_one(phone);
         }
         self.retime(speaker);

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod moments;
 pub mod settings;
 pub mod settle;
+pub mod silence;
 pub mod start;
 pub mod table;
 pub mod writer;

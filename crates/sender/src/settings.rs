@@ -2,9 +2,25 @@
 
 use std::time::Duration;
 
-use chassis::config::{Fault, Faults};
+use chassis::config::{Fault, Faults, SettingValue};
 use policy::outcome::Rests;
+use policy::settle::OnUnknown;
 use secrecy::SecretString;
+
+/// [`OnUnknown`] as a setting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WhenUnknown(pub OnUnknown);
+
+impl SettingValue for WhenUnknown {
+    const KIND: &'static str = "hold or resend";
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let known = OnUnknown::from_name(text);
+        known
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is neither hold nor resend"))
+    }
+}
 
 chassis::settings! {
     /// What a sender replica must know.
@@ -41,15 +57,33 @@ chassis::settings! {
         "NUMBER_REST_SECONDS_MAX" => number_rest_max: Duration = 60, 0.1..=86_400.0;
         /// Seconds that a number rests at first when WhatsApp keeps it from starting chats (errors
         /// 463 and 475); doubled each time. Long, because trying again soon makes it worse.
-        "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 90.0..=604_800.0;
+        "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
         /// The longest of those rests.
-        "RESTRICTED_REST_SECONDS_MAX" => restricted_rest_max: Duration = 86400, 90.0..=604_800.0;
+        "RESTRICTED_REST_SECONDS_MAX" => restricted_rest_max: Duration = 86400, 1.0..=604_800.0;
         /// Seconds between two attempts on a worker that refuses, at most; they begin at one.
         /// Bounds how late a worker's return is noticed.
         "LANE_REST_SECONDS_MAX" => lane_rest_max: Duration = 30, 1.0..=3_600.0;
         /// Seconds for which a worker that does not answer is asked what became of a message. One
         /// that is away for longer may never come back, and then the message is UNKNOWN.
         "SETTLE_SECONDS_MAX" => settle_max: Duration = 600, 0.0..=86_400.0;
+        /// Seconds after which a worker that answered a send with an error is done with it: what it
+        /// does not know of then was not said. One that did not answer at all is given
+        /// SEND_TIMEOUT_SECONDS.
+        "SETTLE_QUIET_SECONDS" => settle_quiet: Duration = 10, 0.0..=600.0;
+        /// What to do with a message that may have been heard and of which nobody can tell: `hold`
+        /// it as UNKNOWN for a person to settle, or `resend` it at the risk that somebody hears it
+        /// twice.
+        "ON_UNKNOWN" => on_unknown: WhenUnknown = "hold";
+        /// Accepted messages without any ack, at least, for a number whose acks stopped coming.
+        /// Enough that people whose phones are off do not make it look silent.
+        "SILENCE_MESSAGES" => silence_messages: u32 = 20, 1..=100_000;
+        /// Seconds since the first of those, at least.
+        "SILENCE_SECONDS" => silence_after: Duration = 600, 1.0..=604_800.0;
+        /// Seconds that a silent number rests before one message goes as a probe; doubled each
+        /// time. An ack ends the rest at once.
+        "SILENCE_REST_SECONDS" => silence_rest: Duration = 60, 1.0..=86_400.0;
+        /// The longest of those rests.
+        "SILENCE_REST_SECONDS_MAX" => silence_rest_max: Duration = 3600, 1.0..=604_800.0;
         /// Jobs taken from the broker before they are acknowledged.
         "JOB_PREFETCH" => job_prefetch: u16 = 32, 1..=300;
         /// Connections to the ledger. One writes; the others read rosters and lanes.
@@ -68,6 +102,11 @@ impl SenderSettings {
             lane_max: self.lane_rest_max,
             ..Rests::default()
         }
+    }
+
+    /// How long the answer to a file is waited for: the worker downloads it first.
+    pub fn media_timeout(&self) -> Duration {
+        self.send_timeout * 3 / 2
     }
 
     /// Checks what no single setting can.

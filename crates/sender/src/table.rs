@@ -143,7 +143,7 @@ impl Table {
                     let text = context.settings.send_timeout;
                     let timeouts = Timeouts {
                         text,
-                        media: text * 3 / 2,
+                        media: context.settings.media_timeout(),
                         ..Timeouts::default()
                     };
                     let waha = Waha::new(&url, key, context.http.clone());

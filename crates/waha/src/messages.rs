@@ -16,6 +16,13 @@ use crate::wire::exchange;
 /// How many of a chat's newest messages a look-up reads.
 const LOOKED_AT: usize = 100;
 
+/// A message id like those that NOWEB makes: `3EB0` and 18 hex digits (WAHA contract, section 7.4).
+/// `random` is to be different for every message ever.
+pub fn new_message_id(random: [u8; 9]) -> String {
+    let digits = random.iter().map(|byte| format!("{byte:02X}"));
+    std::iter::once("3EB0".to_owned()).chain(digits).collect()
+}
+
 /// Who says something to whom.
 #[derive(Debug, Clone, Copy)]
 pub struct Letter<'a> {
@@ -176,6 +183,12 @@ mod tests {
             body: Some(body.to_owned()),
             at: Some(at),
         }
+    }
+
+    #[test]
+    fn ids_look_like_those_of_the_engine() {
+        let id = new_message_id([0, 1, 0xAB, 3, 4, 5, 6, 7, 0xFF]);
+        assert_eq!(id, "3EB00001AB0304050607FF");
     }
 
     #[test]

@@ -11,10 +11,10 @@ use models::message::MessageKey;
 use models::phone::PhoneNumber;
 use models::template::{Template, Variables};
 use policy::lane::{Moment, Pace, ready_at};
-use store::ledger::{Concluded, Outcome};
+use store::ledger::Outcome;
 use store::roster;
 
-use crate::flight::Flight;
+use crate::flight::{Flight, Written};
 use crate::moments::Moments;
 
 /// All senders of a lane that have something to say or to settle.
@@ -192,7 +192,7 @@ impl Speakers {
     pub(super) fn concluded(
         &mut self,
         speaker: u32,
-        concluded: Option<Concluded>,
+        written: Option<Written>,
         outcome: &Outcome,
     ) -> Option<PhoneNumber> {
         self.step += 1;
@@ -205,13 +205,14 @@ impl Speakers {
             // Whenever it was said, it was no later than now.
             speaker.pace.last_answer = Some(now);
         }
-        let ended = concluded.is_none_or(|concluded| concluded.campaign.is_final());
+        let ended = written.is_none_or(|written| written.concluded.campaign.is_final());
+        let rested = written.is_some_and(|written| written.rested);
         if ended {
             speaker.pace.campaign_ended = Some(now);
         }
         speaker.note(outcome, now);
         let stale = std::mem::take(&mut speaker.stale);
-        if settled || ended || stale {
+        if settled || ended || rested || stale {
             speaker.campaign = None;
         }
         let done = speaker

@@ -5,5 +5,6 @@
     reason = "tests make their own ids, tasks and waits"
 )]
 
+mod proof;
 mod scene;
 mod sending;

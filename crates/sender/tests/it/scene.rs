@@ -1,6 +1,6 @@
 //! A ledger, a broker, a simulated fleet and sender replicas inside the test's process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use broker::{Broker, Publisher};
@@ -32,6 +32,7 @@ pub(crate) struct Heard {
     pub(crate) worker: u64,
     pub(crate) session: String,
     pub(crate) chat: String,
+    pub(crate) id: String,
     pub(crate) arrived: Duration,
     pub(crate) answered: Option<Duration>,
 }
@@ -201,6 +202,7 @@ impl Scene {
             worker: entry["worker"].as_u64().unwrap(),
             session: entry["session"].as_str().unwrap().to_owned(),
             chat: entry["chat"].as_str().unwrap().to_owned(),
+            id: entry["id"].as_str().unwrap().to_owned(),
             arrived: Duration::from_nanos(entry["arrived_mono_ns"].as_u64().unwrap()),
             answered: entry["answered_mono_ns"].as_u64().map(Duration::from_nanos),
         };
@@ -228,6 +230,21 @@ impl Scene {
         .await
     }
 
+    /// The workers let us choose message ids, as their version says and a check would find.
+    pub(crate) async fn own_ids(&self) {
+        let client = self.db.store.client().await.unwrap();
+        let sql = "UPDATE workers SET own_message_ids = true";
+        client.execute(sql, &[]).await.unwrap();
+    }
+
+    /// The ids in the ledger.
+    pub(crate) async fn ids(&self) -> BTreeSet<String> {
+        let client = self.db.store.client().await.unwrap();
+        let sql = "SELECT waha_message_id FROM messages WHERE waha_message_id IS NOT NULL";
+        let rows = client.query(sql, &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     pub(crate) async fn messages_with(&self, status: i16) -> i64 {
         let client = self.db.store.client().await.unwrap();
         let sql = "SELECT count(*) FROM messages WHERE status = $1";
@@ -245,6 +262,8 @@ impl Scene {
             ("HEARTBEAT_SECONDS", "0.3"),
             ("REPLICA_DEAD_AFTER_SECONDS", "2"),
             ("LANE_WATCH_SECONDS", "0.2"),
+            ("SETTLE_QUIET_SECONDS", "1"),
+            ("SEND_TIMEOUT_SECONDS", "3"),
         ];
         variables.extend_from_slice(more);
         let source = Source::from_pairs(variables);

@@ -1,0 +1,143 @@
+//! Own message ids, and what proves the outcome of a message.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::eventually;
+use waha_sim::Options;
+
+use crate::scene::{BOUND, Scene, phone};
+
+const RECIPIENTS: i64 = 49_000_000_000;
+
+async fn scene() -> Scene {
+    let options = Options {
+        time_scale: 0.02,
+        ..Options::default()
+    };
+    let scene = Scene::new(options, 0, 0).await;
+    scene.session(1, &phone(1)).await;
+    scene.own_ids().await;
+    scene
+}
+
+/// Every message was heard once, by the id that the ledger holds.
+async fn check_heard_by_our_ids(scene: &Scene, messages: usize) {
+    let heard = scene.heard().await;
+    let ids: BTreeSet<_> = heard.iter().map(|heard| heard.id.clone()).collect();
+    let chats: BTreeSet<_> = heard.iter().map(|heard| heard.chat.clone()).collect();
+    assert_eq!((heard.len(), chats.len()), (messages, messages));
+    assert_eq!(ids, scene.ids().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_said_by_the_id_that_its_claim_stored() {
+    let scene = scene().await;
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), RECIPIENTS, 5).await;
+    scene.all_ended().await;
+    check_heard_by_our_ids(&scene, 5).await;
+    assert!(scene.ids().await.iter().all(|id| id.len() == 22));
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_provably_never_arrived_leaves_again_by_the_same_id() {
+    let scene = scene().await;
+    let fault = json!({"kind": "error_500_timed_out", "delivered": false, "count": 2});
+    scene.fault(1, fault).await;
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), RECIPIENTS, 4).await;
+    scene.all_ended().await;
+    assert_eq!(scene.messages_with(2).await, 4, "all are SENT");
+    check_heard_by_our_ids(&scene, 4).await;
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_heard_is_found_by_its_id_and_stays_heard_once() {
+    let scene = scene().await;
+    for kind in ["error_500_timed_out", "lost_answer"] {
+        let fault = json!({"kind": kind, "delivered": true, "count": 2});
+        scene.fault(1, fault).await;
+    }
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), RECIPIENTS, 6).await;
+    scene.all_ended().await;
+    assert_eq!(scene.messages_with(2).await, 6, "all are SENT");
+    check_heard_by_our_ids(&scene, 6).await;
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_ignores_our_id_does_not_make_us_say_it_twice() {
+    let scene = scene().await;
+    for fault in [
+        json!({"kind": "ignore_id", "count": 3}),
+        json!({"kind": "error_500_timed_out", "delivered": true, "count": 1}),
+    ] {
+        scene.fault(1, fault).await;
+    }
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), RECIPIENTS, 5).await;
+    scene.all_ended().await;
+    assert_eq!(scene.messages_with(2).await, 5, "all are SENT");
+    check_heard_by_our_ids(&scene, 5).await;
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_never_arrives_fails_in_the_end() {
+    let scene = scene().await;
+    let fault = json!({"kind": "error_500_timed_out", "delivered": false,
+        "phones": [RECIPIENTS.to_string()]});
+    scene.fault(1, fault).await;
+    let sender = scene.sender("one", &[("SETTLE_QUIET_SECONDS", "0")]);
+    scene.campaign(&phone(1), RECIPIENTS, 3).await;
+    scene.all_ended().await;
+    assert_eq!(scene.messages_with(2).await, 2, "the others are SENT");
+    assert_eq!(scene.messages_with(5).await, 1, "FAILED: provably not heard");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_whose_acks_stopped_rests_until_one_comes() {
+    let scene = scene().await;
+    let sender = scene.sender(
+        "one",
+        &[
+            ("SILENCE_MESSAGES", "3"),
+            ("SILENCE_SECONDS", "1"),
+            ("SILENCE_REST_SECONDS", "600"),
+        ],
+    );
+    let client = scene.db.store.client().await.unwrap();
+    let sql = "UPDATE senders SET last_ack_at = now(), unacked = 2,
+        unacked_since = now() - interval '1 hour'";
+    client.execute(sql, &[]).await.unwrap();
+    scene.campaign(&phone(1), RECIPIENTS, 3).await;
+    let rests = eventually("the number to rest", BOUND, async || {
+        let sql = "SELECT rest_code, EXTRACT(EPOCH FROM resting_until - now())::float8 FROM senders";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        row.get::<_, Option<String>>(0).zip(row.get::<_, Option<f64>>(1))
+    })
+    .await;
+    assert_eq!(rests.0, "silent");
+    assert!(rests.1 > 500.0, "{rests:?}");
+    let report = store::receipts::Report {
+        sender: phone(1),
+        generation: 1,
+        message_id: scene.ids().await.into_iter().next().unwrap(),
+        ack: 1,
+        at: None,
+    };
+    let heard = scene.heard().await.len();
+    assert!(heard < 3, "it rests before its campaign is over");
+    let mut client = scene.db.store.client().await.unwrap();
+    store::receipts::record(&mut client, &[report]).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(30), scene.all_ended())
+        .await
+        .expect("an ack ends the rest at once");
+    sender.stop().await;
+}
