@@ -36,10 +36,11 @@ CREATE TYPE message_step AS (
 ALTER TABLE messages ADD COLUMN steps message_step[];
 
 -- Keeps the first and the latest of a message that is tried for days.
-CREATE FUNCTION add_step(steps message_step[], step message_step) RETURNS message_step[]
+CREATE FUNCTION add_step(steps message_step[], at timestamptz, status integer, worker_id uuid,
+    replica uuid, epoch bigint, answer text) RETURNS message_step[]
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN CASE WHEN cardinality(steps) >= 40 THEN steps[:9] || steps[11:] || step
-        ELSE steps || step END;
+    RETURN CASE WHEN cardinality(steps) >= 40 THEN steps[:9] || steps[11:] ELSE steps END
+        || ROW(at, status, worker_id, replica, epoch, answer)::message_step;
 
 ALTER TABLE senders
     ADD COLUMN rest_code     text,                       -- why it rests, as a stable word

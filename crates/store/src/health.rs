@@ -80,7 +80,7 @@ const EXCUSE: &str = "
     ), moved AS (
         UPDATE messages m SET status = 0, attempts = GREATEST(m.attempts - 1, 0),
             waha_message_id = NULL, sent_at = NULL, error_code = $3, error = $4,
-            steps = add_step(m.steps, ROW(now(), 0, NULL, NULL, NULL, $3))
+            steps = add_step(m.steps, now(), 0, NULL, NULL, NULL, $3)
         FROM excused e
         WHERE m.campaign_id = e.campaign_id AND m.ordinal = e.ordinal AND m.status = 5
             AND m.error_code = 'whatsapp_refused'

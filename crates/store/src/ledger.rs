@@ -47,7 +47,7 @@ const CLAIM: &str = "
     ), moved AS (
         UPDATE messages m SET status = 1, attempts = m.attempts + 1,
             waha_message_id = COALESCE(m.waha_message_id, p.message_id),
-            steps = add_step(m.steps, ROW(now(), 1, p.worker_id, $1, p.epoch, NULL))
+            steps = add_step(m.steps, now(), 1, p.worker_id, $1, p.epoch, NULL)
         FROM placed p JOIN free USING (phone) JOIN open o ON o.id = p.campaign_id
         WHERE m.campaign_id = p.campaign_id AND m.ordinal = p.ordinal AND m.status = 0
         RETURNING p.place, p.phone, p.worker_id, m.campaign_id, m.ordinal, m.recipient,
@@ -101,9 +101,9 @@ const CONCLUDE: &str = "
             waha_message_id = COALESCE(g.message_id, m.waha_message_id),
             error_code = g.code, error = g.detail,
             sent_at = CASE WHEN g.status = 2 THEN now() END,
-            steps = add_step(m.steps, ROW(now(),
+            steps = add_step(m.steps, now(),
                 CASE WHEN g.status = 0 AND o.status = 'CANCELLED' THEN 6 ELSE g.status END,
-                g.worker_id, $1, g.epoch, g.answer))
+                g.worker_id, $1, g.epoch, g.answer)
         FROM granted g JOIN owning o ON o.id = g.campaign_id
         WHERE m.campaign_id = g.campaign_id AND m.ordinal = g.ordinal AND m.status = 1
         RETURNING g.place, g.phone, g.worker_id, m.campaign_id, m.ordinal, m.status,

@@ -155,9 +155,9 @@ const APPLY: &str = "
             read_at = COALESCE(m.read_at, CASE WHEN j.becomes = 4 THEN j.ack_at END),
             error_code = CASE WHEN j.becomes = 5 THEN 'whatsapp_refused' END,
             error = CASE WHEN j.becomes = 5 THEN 'WhatsApp took the message and refused it' END,
-            steps = add_step(m.steps, ROW(j.ack_at, j.becomes, NULL, NULL, NULL,
+            steps = add_step(m.steps, j.ack_at, j.becomes, NULL, NULL, NULL,
                 CASE j.ack WHEN -1 THEN 'ack_error' WHEN 0 THEN 'made' WHEN 1 THEN 'ack_server'
-                    WHEN 2 THEN 'ack_device' WHEN 3 THEN 'ack_read' ELSE 'ack_played' END))
+                    WHEN 2 THEN 'ack_device' WHEN 3 THEN 'ack_read' ELSE 'ack_played' END)
         FROM judged j
         WHERE m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal AND j.becomes IS NOT NULL
         RETURNING m.campaign_id, m.ordinal, j.sender, j.was, j.becomes

@@ -41,6 +41,8 @@ pub enum Lookup {
     Found {
         /// Its bare id.
         message_id: String,
+        /// How far it has come, where the engine tells: as in webhooks.
+        ack: Option<i16>,
     },
     /// The worker has kept the chat and the message is not in it.
     NotFound,
@@ -135,6 +137,7 @@ impl Waha {
         supported(heard.map(|heard| match heard {
             Some(heard) => Lookup::Found {
                 message_id: heard.id,
+                ack: heard.ack,
             },
             None => Lookup::NotFound,
         }))
@@ -163,6 +166,7 @@ fn find(history: &[Heard], text: &str, since: i64) -> Lookup {
     match newest {
         Some(heard) => Lookup::Found {
             message_id: heard.id.clone(),
+            ack: heard.ack,
         },
         // The part of the chat that we were shown does not reach back far enough.
         None if history.len() >= LOOKED_AT && history.iter().all(|h| recent(&h)) => {
@@ -182,6 +186,7 @@ mod tests {
             from_me,
             body: Some(body.to_owned()),
             at: Some(at),
+            ack: None,
         }
     }
 
@@ -202,7 +207,8 @@ mod tests {
         ];
         let found = |since| find(&history, "hi", since);
         let message_id = "OURS".to_owned();
-        assert_eq!(found(10), Lookup::Found { message_id });
+        let ack = None;
+        assert_eq!(found(10), Lookup::Found { message_id, ack });
         assert_eq!(found(21), Lookup::NotFound);
         assert_eq!(find(&history, "bye", 0), Lookup::NotFound);
         assert_eq!(find(&[], "hi", 0), Lookup::NotFound);

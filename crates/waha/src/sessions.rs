@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use models::session::SessionStatus;
 use reqwest::Method;
@@ -83,21 +84,50 @@ pub struct Me {
     /// The other id: `<digits>@lid`.
     pub lid: Option<String>,
     /// WhatsApp does not let the number start new chats (2026.7.2 and later). Absent is no proof.
-    pub timelock: Option<Timelock>,
+    pub restriction: Option<Restriction>,
 }
 
 impl fmt::Debug for Me {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Me")
             .field("phone", &self.phone)
-            .field("timelock", &self.timelock)
+            .field("restriction", &self.restriction)
             .finish_non_exhaustive()
+    }
+}
+
+/// What WhatsApp holds against a number (WAHA contract, section 9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestrictionKind {
+    /// Error 463: it may not start chats for a while.
+    TimeLocked,
+    /// Error 475: its quota of new chats is used up.
+    QuotaUsedUp,
+}
+
+impl RestrictionKind {
+    /// The code of the refusals that come of it; one of `models::outcome::RESTRICTED`.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::TimeLocked => RESTRICTED[0],
+            Self::QuotaUsedUp => RESTRICTED[1],
+        }
+    }
+
+    /// In words for people.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::TimeLocked => "WhatsApp does not let the number start new chats (error 463)",
+            Self::QuotaUsedUp => "the number's quota of new chats is used up (error 475)",
+        }
     }
 }
 
 /// A restriction in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timelock {
+pub struct Restriction {
+    /// Which.
+    pub kind: RestrictionKind,
     /// When it ends, if WhatsApp said so.
     pub until: Option<OffsetDateTime>,
 }
@@ -144,7 +174,7 @@ pub struct WebhookConfig {
 }
 
 /// The events that this crate understands.
-pub const EVENTS: &[&str] = &["session.status", "message.ack", "message"];
+pub const EVENTS: &[&str] = &["session.status", "message.ack", "message.any", "message"];
 
 /// How failed deliveries are repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use sha2::Sha512;
 use time::OffsetDateTime;
 
 use crate::dto;
-use crate::sessions::{Me, SeenStatus};
+use crate::sessions::{Me, Restriction, SeenStatus};
 
 /// The header that carries the signature: HMAC-SHA512 of the body, in hex.
 pub const SIGNATURE_HEADER: &str = dto::HMAC_HEADER;
@@ -43,7 +43,7 @@ pub enum Event {
     },
     /// WhatsApp says how far a message has come.
     Ack(Ack),
-    /// Somebody wrote to the session.
+    /// A message in one of the session's chats: from somebody, or its own.
     Message(Incoming),
     /// Anything else, by its name; also one of the above that cannot be read.
     Other(String),
@@ -58,6 +58,8 @@ pub struct Ack {
     pub ack: i8,
     /// Whether the session said it.
     pub from_me: bool,
+    /// With -1, and only where the version says it: what WhatsApp holds against the number.
+    pub error: Option<Restriction>,
 }
 
 /// A message from somebody. `Debug` shows neither who wrote nor what.
@@ -204,9 +206,19 @@ mod tests {
             Event::Ack(Ack {
                 message_id,
                 ack: -1,
-                from_me: true
+                from_me: true,
+                error: None,
             })
         );
+        let refused = br#"{"event":"message.ack","session":"s","payload":{"id":"true_1@c.us_3EB0","fromMe":true,"ack":-1,"error":{"code":"463","until":1784477333}}}"#;
+        let Event::Ack(refused) = parse(refused).unwrap().event else {
+            panic!("no ack");
+        };
+        let error = refused.error.unwrap();
+        assert_eq!(error.kind.code(), "time_locked");
+        assert_eq!(error.until.unwrap().unix_timestamp(), 1_784_477_333);
+        let own = br#"{"event":"message.any","session":"s","payload":{"id":"true_1@c.us_3EB0","from":"1@c.us","fromMe":true}}"#;
+        assert!(matches!(parse(own).unwrap().event, Event::Message(own) if own.from_me));
         let message = br#"{"event":"message","session":"s","payload":{"id":"false_12025550199@c.us_3EB0INCOMING0001","timestamp":1795352531,"from":"12025550199@c.us","fromMe":false,"body":"STOP"}}"#;
         let Event::Message(message) = parse(message).unwrap().event else {
             panic!("no message");

@@ -76,7 +76,7 @@ pub(crate) async fn cancel_of(
 const CANCEL: &str = "
     WITH moved AS (
         UPDATE messages SET status = 6,
-            steps = add_step(steps, ROW(now(), 6, NULL, NULL, NULL, 'campaign_cancelled'))
+            steps = add_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
         WHERE campaign_id = ANY ($1) AND status = 0
         RETURNING campaign_id
     ), n AS (
@@ -114,7 +114,7 @@ const ABANDON: &str = "
     ), moved AS (
         UPDATE messages m SET status = 8, error_code = 'session_removed',
             error = 'the session was removed while the message was on its way',
-            steps = add_step(m.steps, ROW(now(), 8, NULL, NULL, NULL, 'session_removed'))
+            steps = add_step(m.steps, now(), 8, NULL, NULL, NULL, 'session_removed')
         FROM held WHERE m.campaign_id = held.campaign_id AND m.ordinal = held.ordinal
             AND m.status = 1
         RETURNING m.campaign_id

@@ -7,7 +7,7 @@ use models::ids::{CampaignId, ReplicaId};
 use models::message::MessageKey;
 use models::phone::PhoneNumber;
 use store::lanes::Tenure;
-use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Written};
+use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Proof, Written};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, kill, phone, replica, session, take, worker};
@@ -45,6 +45,7 @@ impl Scene {
             phone: phone(1),
             generation: 1,
             key,
+            message_id: None,
         }
     }
 
@@ -106,6 +107,7 @@ impl Scene {
 fn sent() -> Outcome {
     Outcome::Sent {
         message_id: Some("3EB0".to_owned()),
+        proof: Proof::Answer,
     }
 }
 
@@ -121,6 +123,7 @@ fn again(number_rests: bool) -> Outcome {
         cause: cause("later"),
         retry_in: Duration::from_secs(9),
         number_rests,
+        tried: false,
     }
 }
 
@@ -242,6 +245,7 @@ async fn a_session_that_came_back_ends_its_rest_and_nothing_else_does() {
             cause: cause(code),
             retry_in,
             number_rests: true,
+            tried: false,
         };
         scene.send(0, again).await;
         let client = scene.db.store.client().await.unwrap();

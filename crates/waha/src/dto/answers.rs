@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{bare_id, seconds, text, texts, value};
 use crate::server::{ServerInfo, ServerStatus, Tier};
-use crate::sessions::{Me, SeenStatus, SessionInfo, Timelock};
+use crate::sessions::{Me, Restriction, RestrictionKind, SeenStatus, SessionInfo};
 
 /// `GET /api/version`.
 pub(crate) fn server_info(body: &[u8]) -> Option<ServerInfo> {
@@ -98,18 +98,27 @@ pub(crate) fn me(body: &Value) -> Option<Me> {
         phone: user.parse().ok(),
         push_name: text(body, "pushName"),
         lid: text(body, "lid"),
-        timelock: body.get("reachoutTimelock").and_then(timelock),
+        restriction: restriction(body),
         id,
     })
 }
 
-fn timelock(body: &Value) -> Option<Timelock> {
-    let active = body.get("isActive")?.as_bool()?;
-    active.then(|| Timelock {
-        until: body
-            .get("timeEnforcementEnds")
-            .and_then(seconds)
-            .and_then(|at| time::OffsetDateTime::from_unix_timestamp(at).ok()),
+/// A time lock goes before a quota: it holds for all new chats.
+fn restriction(me: &Value) -> Option<Restriction> {
+    let locked = |lock: &Value| lock.get("isActive").and_then(Value::as_bool) == Some(true);
+    let capped = |cap: &Value| text(cap, "cappingStatus").as_deref() == Some("CAPPED");
+    let found = |key: &str, holds: &dyn Fn(&Value) -> bool, kind, end: &str| {
+        let body = me.get(key).filter(|body| holds(body))?;
+        let until = body.get(end).and_then(seconds);
+        Some(Restriction {
+            kind,
+            until: until.and_then(|at| time::OffsetDateTime::from_unix_timestamp(at).ok()),
+        })
+    };
+    let kind = RestrictionKind::TimeLocked;
+    found("reachoutTimelock", &locked, kind, "timeEnforcementEnds").or_else(|| {
+        let kind = RestrictionKind::QuotaUsedUp;
+        found("messageCapping", &capped, kind, "cycleEnd")
     })
 }
 
@@ -136,6 +145,8 @@ pub(crate) struct Heard {
     pub(crate) body: Option<String>,
     /// When, in seconds since 1970.
     pub(crate) at: Option<i64>,
+    /// How far it has come, as in webhooks.
+    pub(crate) ack: Option<i16>,
 }
 
 /// `GET .../messages`; entries without an id are left out.
@@ -160,6 +171,10 @@ fn heard(body: &Value) -> Option<Heard> {
         from_me: body.get("fromMe").and_then(Value::as_bool) == Some(true),
         body: text(body, "body"),
         at: body.get("timestamp").and_then(seconds),
+        ack: body
+            .get("ack")
+            .and_then(Value::as_i64)
+            .and_then(|ack| ack.try_into().ok()),
     })
 }
 
@@ -244,10 +259,15 @@ mod tests {
         assert_eq!(session.webhook_urls, ["http://127.0.0.1:3999/hook"]);
         let me = session.me.unwrap();
         assert_eq!(me.phone.unwrap().digits(), "12025550100");
-        assert_eq!(
-            me.timelock.unwrap().until.unwrap().unix_timestamp(),
-            1_784_477_333
-        );
+        let restriction = me.restriction.unwrap();
+        assert_eq!(restriction.kind, RestrictionKind::TimeLocked);
+        assert_eq!(restriction.until.unwrap().unix_timestamp(), 1_784_477_333);
+        let capped = br#"{"id":"1202@c.us","reachoutTimelock":null,
+            "messageCapping":{"cappingStatus":"CAPPED","cycleEnd":null}}"#;
+        let restriction = maybe_me(capped).unwrap().unwrap().restriction.unwrap();
+        assert_eq!(restriction.kind, RestrictionKind::QuotaUsedUp);
+        let warned = br#"{"id":"1202@c.us","messageCapping":{"cappingStatus":"FIRST_WARNING"}}"#;
+        assert_eq!(maybe_me(warned).unwrap().unwrap().restriction, None);
 
         let list = br#"[{"name":"a","status":"NEW_ONE","config":null,"me":null},{"x":1},
             {"name":"b","status":"PASSKEY_CONFIRMATION_REQUIRED","config":{},"timestamps":{}}]"#;

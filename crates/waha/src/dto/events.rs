@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::answers::{me, worker_id};
 use super::{bare_id, seconds, text, texts, value};
-use crate::sessions::SeenStatus;
+use crate::sessions::{Restriction, RestrictionKind, SeenStatus};
 use crate::webhook::{Ack, Envelope, Event, Incoming};
 
 /// Reads an envelope; `None` when it names no event or no session.
@@ -29,6 +29,20 @@ fn milliseconds(value: &Value) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(ms * 1_000_000).ok()
 }
 
+/// Why WhatsApp refused a message; most versions do not say.
+fn ack_error(error: &Value) -> Option<Restriction> {
+    let code = error.get("code")?;
+    let code = code.as_i64().or_else(|| code.as_str()?.parse().ok())?;
+    let kind = match code {
+        463 => RestrictionKind::TimeLocked,
+        475 => RestrictionKind::QuotaUsedUp,
+        _ => return None,
+    };
+    let until = error.get("until").and_then(seconds);
+    let until = until.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    Some(Restriction { kind, until })
+}
+
 fn event(name: &str, payload: &Value) -> Option<Event> {
     match name {
         "session.status" => Some(Event::SessionStatus {
@@ -38,8 +52,9 @@ fn event(name: &str, payload: &Value) -> Option<Event> {
             message_id: bare_id(&text(payload, "id")?)?,
             ack: i8::try_from(payload.get("ack")?.as_i64()?).ok()?,
             from_me: payload.get("fromMe")?.as_bool()?,
+            error: payload.get("error").and_then(ack_error),
         })),
-        "message" => Some(Event::Message(Incoming {
+        "message" | "message.any" => Some(Event::Message(Incoming {
             message_id: bare_id(&text(payload, "id")?)?,
             chat: text(payload, "from")?,
             from_me: payload.get("fromMe").and_then(Value::as_bool) == Some(true),
