@@ -202,7 +202,7 @@ impl Scene {
             worker: entry["worker"].as_u64().unwrap(),
             session: entry["session"].as_str().unwrap().to_owned(),
             chat: entry["chat"].as_str().unwrap().to_owned(),
-            id: entry["id"].as_str().unwrap().to_owned(),
+            id: entry["message_id"].as_str().unwrap().to_owned(),
             arrived: Duration::from_nanos(entry["arrived_mono_ns"].as_u64().unwrap()),
             answered: entry["answered_mono_ns"].as_u64().map(Duration::from_nanos),
         };
