@@ -9,5 +9,5 @@ pub mod values;
 
 pub use body::Json;
 pub use params::{Page, Query};
-pub use path::{CampaignPath, PhonePath, WorkerPath};
+pub use path::{CampaignPath, MessagePath, PhonePath, WorkerPath};
 pub use submission::Submitted;

@@ -2,6 +2,7 @@
 
 pub mod campaigns;
 pub mod delays;
+pub mod messages;
 pub mod monitoring;
 pub mod sessions;
 pub mod webhook;

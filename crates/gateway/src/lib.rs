@@ -9,6 +9,7 @@
 //! is wanted; the scheduler makes it so.
 
 pub mod accept;
+pub mod acks;
 pub mod auth;
 pub mod boundary;
 pub mod cursor;

@@ -9,7 +9,7 @@ use utoipa::openapi::{Content, HeaderBuilder, Ref, RefOr, Response, ResponseBuil
 use utoipa::{Modify, OpenApi};
 
 use crate::auth::KEY_HEADER;
-use crate::handlers::{campaigns, delays, monitoring, sessions, webhook, workers};
+use crate::handlers::{campaigns, delays, messages, monitoring, sessions, webhook, workers};
 use crate::problem::{Fault, Kind, PROBLEM_JSON, ProblemView};
 use crate::views::campaigns::CampaignState;
 use crate::views::schema::PhoneText;
@@ -37,6 +37,7 @@ use crate::views::schema::PhoneText;
     ),
     paths(
         campaigns::send, campaigns::status, campaigns::list, campaigns::failed, campaigns::cancel,
+        messages::story, messages::settle_unknown,
         monitoring::own_metrics,
         sessions::create, sessions::list, sessions::get, sessions::delete, sessions::qr,
         sessions::pairing_code, sessions::start, sessions::stop, sessions::logout, sessions::me,

@@ -66,6 +66,8 @@ kinds! {
     RouteUnknown = "route-unknown", NOT_FOUND;
     /// There is no such campaign
     CampaignUnknown = "campaign-unknown", NOT_FOUND;
+    /// The campaign has no such message
+    MessageUnknown = "message-unknown", NOT_FOUND;
     /// There is no such session
     SessionUnknown = "session-unknown", NOT_FOUND;
     /// There is no such worker

@@ -5,7 +5,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use crate::handlers::{
-    campaigns, delays, monitoring, sessions, to_docs, unknown, webhook, workers,
+    campaigns, delays, messages, monitoring, sessions, to_docs, unknown, webhook, workers,
 };
 use crate::openapi::ApiDoc;
 
@@ -16,6 +16,10 @@ pub fn configure(app: &mut ServiceConfig) {
         .service(resource("/api/status/{campaign_id}").route(get().to(campaigns::status)))
         .service(resource("/api/campaigns").route(get().to(campaigns::list)))
         .service(resource("/api/campaigns/{campaign_id}/failed").route(get().to(campaigns::failed)))
+        .service(resource("/api/campaigns/{campaign_id}/messages/{recipient}")
+            .route(get().to(messages::story)))
+        .service(resource("/api/campaigns/{campaign_id}/unknown")
+            .route(post().to(messages::settle_unknown)))
         .service(resource("/api/cancel/{campaign_id}").route(post().to(campaigns::cancel)))
         .service(resource("/api/metrics").route(get().to(monitoring::own_metrics)))
 

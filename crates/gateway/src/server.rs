@@ -17,7 +17,7 @@ use waha::Waha;
 
 use crate::settings::{CapacitySettings, DelaySettings, GatewaySettings, MigrateSettings};
 use crate::state::{Gateway, WahaAt};
-use crate::{boundary, relay, routes};
+use crate::{acks, boundary, relay, routes};
 
 /// How often to see whether the database is there.
 const DATABASE_LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -57,7 +57,8 @@ pub async fn run(process: Process<GatewaySettings>) -> Result<(), BoxError> {
     serve(&process, gateway)
 }
 
-/// The parts of a gateway, none of which is connected yet.
+/// The parts of a gateway, none of which is connected yet. The ack writer runs under the
+/// process's supervisor.
 ///
 /// # Errors
 /// When a setting cannot be used.
@@ -72,10 +73,14 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let http = waha::http_client()?;
     let waha: WahaAt =
         Arc::new(move |url: &Url, key: SecretString| Waha::new(url, key, http.clone()));
+    let (acks, queue) = acks::queue(limits.reports_waiting);
+    let written = acks::run(store.clone(), queue, process.shutdown.clone());
+    process.supervisor.spawn("ack writer", written);
     Ok(Gateway {
         store,
         broker,
         waha,
+        acks,
         accepted: Arc::new(Notify::new()),
         clock: process.clock.clone(),
         chance: process.chance.clone(),

@@ -20,12 +20,16 @@ chassis::settings! {
         /// none that is easily guessed. Without it the gateway does not start.
         "ADMIN_API_KEY" => admin_api_key: AdminKey;
         /// What WAHA servers sign their webhooks with. The scheduler gives it to them; without it
-        /// webhooks are only taken as hints to look for oneself.
+        /// webhooks are only hints to look for oneself: acks prove nothing, and messages become
+        /// DELIVERED only when the worker is asked about them.
         "WEBHOOK_HMAC_KEY" => webhook_hmac_key: Option<SecretString>, 16..=200_usize;
         /// Connections to the ledger.
         "GATEWAY_DATABASE_CONNECTIONS" => database_connections: usize = 16, 2..=200;
         /// Seconds without a heartbeat after which a sender replica counts as dead.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
+        /// Seconds that a number rests when WhatsApp reports that it may not start chats (errors 463
+        /// and 475) and does not say for how long.
+        "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
         /// Seconds that chance adds to each message delay, at most; for estimates.
         "MESSAGE_DELAY_JITTER" => jitter_max: Duration = 15, 0.0..=3_600.0;
     }
@@ -65,6 +69,9 @@ chassis::settings! {
         "MAX_RECIPIENTS" => recipients: usize = 1_000_000, 1..=10_000_000;
         /// Variables of one campaign, and of one recipient.
         "MAX_VARIABLES" => variables: usize = 100, 0..=1_000;
+        /// Reports of workers on messages that may wait to be written. More are refused with 503, and
+        /// WAHA repeats them; a burst of a whole fleet is a few thousand.
+        "ACK_QUEUE_MAX" => reports_waiting: usize = 10_000, 1..=1_000_000;
         /// Faults listed in one answer; the rest is counted.
         "MAX_ERRORS_LISTED" => errors_listed: usize = 1_000, 1..=100_000;
     }

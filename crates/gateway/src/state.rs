@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use url::Url;
 use waha::Waha;
 
+use crate::acks::AckWriter;
 use crate::settings::{CapacitySettings, LimitSettings, ServerSettings};
 
 /// Makes a handle on a WAHA server from its address and key.
@@ -25,6 +26,8 @@ pub struct Gateway {
     pub broker: Broker,
     /// WAHA servers.
     pub waha: WahaAt,
+    /// Writes down what workers report of messages.
+    pub acks: AckWriter,
     /// Wakes the outbox relay.
     pub accepted: Arc<Notify>,
     /// The machine's clocks.

@@ -3,6 +3,7 @@
 
 pub mod campaigns;
 pub mod delays;
+pub mod messages;
 pub mod monitoring;
 pub mod requests;
 pub mod schema;

@@ -3,6 +3,8 @@
 use chassis::LogOnce;
 use models::session::SessionStatus;
 use secrecy::SecretString;
+use time::OffsetDateTime;
+use waha::sessions::Restriction;
 use waha::webhook::{Envelope, Event};
 
 use crate::problem::{Kind, Problem};
@@ -20,15 +22,33 @@ pub enum Trust {
 }
 
 /// What to do about an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// The session is in this status.
     Record(SessionStatus),
     /// Something may have changed: look.
     Look,
+    /// WhatsApp reports on a message of ours.
+    Receipt(Receipt),
     /// Nothing.
     Ignore,
 }
+
+/// How far a message of ours has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Receipt {
+    /// Its bare id.
+    pub message_id: String,
+    /// As in `policy::receipt`.
+    pub ack: i16,
+    /// When, by the worker's clock.
+    pub at: Option<OffsetDateTime>,
+    /// What WhatsApp holds against the number.
+    pub restriction: Option<Restriction>,
+}
+
+/// Longer ids are none of WhatsApp's.
+const ID_CHARS_MAX: usize = 200;
 
 /// Checks a webhook's signature over its very bytes.
 ///
@@ -62,12 +82,40 @@ pub fn step(trust: Trust, envelope: &Envelope) -> Step {
             }
             (Trust::Hint, Some(_)) => Step::Look,
         },
+        Event::Ack(ack) if ack.from_me => receipt(
+            trust,
+            envelope,
+            (&ack.message_id, ack.ack.into()),
+            ack.error,
+        ),
+        // The worker has made it; nothing is known of WhatsApp yet.
+        Event::Message(own) if own.from_me => receipt(trust, envelope, (&own.message_id, 0), None),
         Event::Ack(_) | Event::Message(_) => Step::Ignore,
         Event::Other(name) => {
             note_unknown("event", name);
             Step::Ignore
         }
     }
+}
+
+/// Anybody can say that a message was read: only a signed word proves it.
+fn receipt(
+    trust: Trust,
+    envelope: &Envelope,
+    (message_id, ack): (&str, i16),
+    restriction: Option<Restriction>,
+) -> Step {
+    let plausible = message_id.len() <= ID_CHARS_MAX && !message_id.contains('\0');
+    if trust == Trust::Hint || !plausible {
+        metrics::counter!("gateway_acks_ignored_total").increment(1);
+        return Step::Ignore;
+    }
+    Step::Receipt(Receipt {
+        message_id: message_id.to_owned(),
+        ack: ack.clamp(-1, 4),
+        at: envelope.at,
+        restriction,
+    })
 }
 
 fn note_unknown(what: &str, word: &str) {
@@ -99,6 +147,25 @@ mod tests {
             Step::Record(SessionStatus::Working)
         );
         assert_eq!(step(Trust::Hint, &envelope), Step::Look);
+    }
+
+    #[test]
+    fn only_a_signed_report_on_our_own_message_is_a_receipt() {
+        let ack = |from_me: bool, ack: i32| {
+            let body = format!(
+                r#"{{"event":"message.ack","session":"s","payload":
+                    {{"id":"true_1@c.us_3EB0","fromMe":{from_me},"ack":{ack}}}}}"#
+            );
+            waha::webhook::parse(body.as_bytes()).unwrap()
+        };
+        assert_eq!(step(Trust::Hint, &ack(true, 2)), Step::Ignore);
+        assert_eq!(step(Trust::Signed, &ack(false, 2)), Step::Ignore);
+        for (told, taken) in [(-1, -1), (3, 3), (9, 4), (-9, -1)] {
+            let Step::Receipt(receipt) = step(Trust::Signed, &ack(true, told)) else {
+                panic!("no receipt");
+            };
+            assert_eq!((receipt.message_id.as_str(), receipt.ack), ("3EB0", taken));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! while a worker is asked; no loop runs over all workers or all sessions.
 //! Absent on purpose: sending, HTTP routes other than the probes, any order between replicas.
 
+pub mod ask;
 pub mod check;
 pub mod fleet;
 pub mod place;

@@ -11,8 +11,8 @@ use metrics::counter;
 use models::session::{SessionStatus, SessionWanted};
 use policy::session_plan::{Seen, Situation, Step, Wait, next_step};
 use store::reconcile::{self, Conclusion, Due};
-use store::{StoreError, checks};
-use waha::sessions::{Me, SessionInfo};
+use store::{StoreError, checks, health};
+use waha::sessions::{Me, Restriction, SessionInfo};
 use waha::{CallClass, CallError, Waha};
 
 use crate::check::puzzled;
@@ -46,6 +46,8 @@ struct Look {
     ours: bool,
     /// Somebody else is linked to it.
     stranger: bool,
+    /// What WhatsApp holds against the number.
+    restriction: Option<Restriction>,
 }
 
 impl Look {
@@ -75,6 +77,9 @@ pub async fn turn(fleet: &Arc<Fleet>, due: &Due) -> Result<(), StoreError> {
         Ok(look) => look,
         Err(error) => return failed(fleet, due, due.status, "look", &error).await,
     };
+    if let Some(restriction) = look.restriction {
+        rest_number(fleet, due, restriction).await?;
+    }
     let mut now = situation(due, &look);
     let status = look.status(due.status);
     let mut step = next_step(&now);
@@ -105,6 +110,23 @@ pub async fn turn(fleet: &Arc<Fleet>, due: &Due) -> Result<(), StoreError> {
     }
 }
 
+/// WhatsApp restricts the number, not its session: it rests, and nothing is restarted for it.
+async fn rest_number(fleet: &Fleet, due: &Due, found: Restriction) -> Result<(), StoreError> {
+    let restriction = health::Restriction {
+        code: found.kind.code(),
+        reason: found.kind.reason().to_owned(),
+        until: found.until,
+        otherwise: fleet.settings.restricted_rest,
+    };
+    let mut db = fleet.store.client().await?;
+    if health::restrict(&mut db, &due.phone, &restriction).await? {
+        counter!("scheduler_numbers_restricted_total", "code" => restriction.code).increment(1);
+        let phone = due.phone.masked();
+        tracing::warn!(%phone, code = restriction.code, "number {phone} rests: {}", restriction.reason);
+    }
+    Ok(())
+}
+
 fn situation(due: &Due, look: &Look) -> Situation {
     let number = |n: i32| u32::try_from(n).unwrap_or(0);
     Situation {
@@ -131,6 +153,7 @@ async fn look(fleet: &Fleet, waha: &Waha, due: &Due) -> Result<Look, CallError> 
                 seen: Seen::Absent,
                 ours: false,
                 stranger: false,
+                restriction: None,
             });
         }
         Err(error) => return Err(error),
@@ -140,6 +163,7 @@ async fn look(fleet: &Fleet, waha: &Waha, due: &Due) -> Result<Look, CallError> 
         seen: seen(&info),
         ours: info.webhook_urls.iter().any(|url| url == ours.as_str()),
         stranger: info.me.as_ref().is_some_and(|me| !is_same(me, due)),
+        restriction: info.me.and_then(|me| me.restriction),
     })
 }
 

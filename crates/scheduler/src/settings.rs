@@ -32,7 +32,25 @@ chassis::settings! {
         /// taken over. At least three heartbeats, so that one that is late does no harm; must be
         /// the same for senders and schedulers.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
+        /// Seconds without an ack after which a worker is asked about a message. WhatsApp's servers
+        /// report within seconds; what takes longer was probably lost on its way to us.
+        "ASK_AFTER_SECONDS" => ask_after: Duration = 120, 1.0..=86_400.0;
+        /// Messages that a replica asks workers about at once.
+        "ASKS_IN_FLIGHT_MAX" => asks_in_flight_max: u32 = 16, 1..=1_000;
+        /// Days for which WhatsApp's reports on a message are kept; a later one proves nothing any
+        /// more. People read messages weeks late.
+        "RECEIPTS_KEEP_DAYS" => receipts_keep_days: u32 = 30, 1..=3_650;
+        /// Seconds that a number rests when WhatsApp keeps it from starting chats (errors 463 and
+        /// 475) and does not say for how long.
+        "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
         /// Connections to the ledger; none is held while a worker is asked.
         "SCHEDULER_DATABASE_CONNECTIONS" => database_connections: usize = 8, 2..=100;
+    }
+}
+
+impl SchedulerSettings {
+    /// How long receipts are kept.
+    pub fn receipts_keep(&self) -> Duration {
+        Duration::from_secs(86_400) * self.receipts_keep_days
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::fleet::{Fleet, Hands};
 use crate::settings::SchedulerSettings;
-use crate::{check, place, reconcile, remove, sweep};
+use crate::{ask, check, place, reconcile, remove, sweep};
 
 /// Placing is also done when a slot is freed, and by whoever asks for a session.
 const PLACE_EVERY: Duration = Duration::from_secs(1);
@@ -22,6 +22,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const REMOVE_EVERY: Duration = Duration::from_secs(5);
 /// How often open campaigns are looked through for those that nobody serves.
 const CAMPAIGNS_EVERY: Duration = Duration::from_secs(10);
+/// Messages without an ack have waited for minutes before somebody is asked about them.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How often old receipts are forgotten.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// Removals at once.
 const REMOVALS_IN_FLIGHT_MAX: u32 = 8;
 
@@ -101,6 +105,19 @@ pub fn loops(fleet: &Arc<Fleet>, clock: &Clock, shutdown: &Shutdown) {
     let own = Arc::clone(fleet);
     supervisor.spawn("remove", async move {
         removals.run(|| remove::remove_due(&own, &hands)).await;
+    });
+
+    let asks = periodic("ask", ASK_EVERY);
+    let hands = Hands::new("question", settings.asks_in_flight_max, supervisor);
+    let own = Arc::clone(fleet);
+    supervisor.spawn("ask", async move {
+        asks.run(|| ask::ask_due(&own, &hands)).await;
+    });
+
+    let receipts = periodic("prune receipts", PRUNE_EVERY);
+    let own = Arc::clone(fleet);
+    supervisor.spawn("prune receipts", async move {
+        receipts.run(|| sweep::receipts_once(&own)).await;
     });
 
     let lanes = periodic("sweep lanes", LOOK_EVERY);

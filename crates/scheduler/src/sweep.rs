@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::counter;
-use store::{StoreError, replicas, sweep};
+use store::{StoreError, receipts, replicas, sweep};
 
 use crate::fleet::Fleet;
 
@@ -15,6 +15,11 @@ const LANES: i64 = 200;
 const ROUNDS: usize = 100;
 /// Campaigns looked at in one statement.
 const CAMPAIGNS: i64 = 500;
+/// Receipts forgotten in one statement, and statements in one go: 600,000 an hour.
+const RECEIPTS: i64 = 1_000;
+const RECEIPT_ROUNDS: usize = 10;
+/// What is reported of an id that no message of ours comes to carry was said from the phone.
+const UNKNOWN_KEEP: Duration = Duration::from_secs(3_600);
 /// Long after its last lane was taken over.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 
@@ -62,5 +67,22 @@ pub async fn campaigns_once(fleet: &Arc<Fleet>) -> Result<(), StoreError> {
     counter!("scheduler_swept_total", "kind" => "campaign").increment(campaigns);
     let forgotten = replicas::forget_unseen(&db, FORGET_AFTER).await?;
     counter!("scheduler_swept_total", "kind" => "replica").increment(forgotten);
+    Ok(())
+}
+
+/// Forgets receipts that nobody needs any more.
+///
+/// # Errors
+/// When the ledger does not answer.
+pub async fn receipts_once(fleet: &Arc<Fleet>) -> Result<(), StoreError> {
+    let db = fleet.store.client().await?;
+    for _ in 0..RECEIPT_ROUNDS {
+        let keep = fleet.settings.receipts_keep();
+        let pruned = receipts::prune(&db, keep, UNKNOWN_KEEP, RECEIPTS).await?;
+        counter!("scheduler_swept_total", "kind" => "receipt").increment(pruned);
+        if pruned < RECEIPTS.unsigned_abs() {
+            break;
+        }
+    }
     Ok(())
 }

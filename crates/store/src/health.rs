@@ -136,30 +136,6 @@ pub async fn restrict(
     Ok(changed)
 }
 
-const LIFT: &str = "
-    WITH lifted AS (
-        UPDATE senders SET resting_until = NULL, rest_code = NULL, rest_reason = NULL, rests = 0
-        WHERE phone = $1 AND rest_code = ANY ($2) AND resting_until > now()
-        RETURNING phone
-    ), due AS (
-        UPDATE retries SET due_at = now()
-        WHERE campaign_id IN (SELECT c.id FROM campaigns c JOIN lifted ON c.sender = lifted.phone
-            WHERE c.completed_at IS NULL) AND due_at > now()
-    )
-    SELECT EXISTS (SELECT FROM lifted)";
-
-/// WhatsApp has lifted what it put on a number: its rest ends now. Returns whether there was one.
-pub async fn lift(db: &impl GenericClient, sender: &PhoneNumber) -> Result<bool, StoreError> {
-    let statement = db.prepare_cached(LIFT).await?;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&sender.digits(), &RESTRICTED.as_slice()];
-    let lifted = db.query_one(&statement, parameters).await?.get(0);
-    if lifted {
-        wake_lane(db, sender).await?;
-    }
-    Ok(lifted)
-}
-
 /// What a number's health is judged by. Times are the database's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthFacts {
@@ -171,8 +147,6 @@ pub struct HealthFacts {
     pub rest_code: Option<String>,
     /// Why, for people.
     pub rest_reason: Option<String>,
-    /// Rests in a row.
-    pub rests: i32,
     /// Messages accepted by workers since the last ack.
     pub unacked: i32,
     /// When the first of those was.
@@ -181,25 +155,26 @@ pub struct HealthFacts {
     pub last_ack_at: Option<OffsetDateTime>,
 }
 
-const FACTS: &str = "
-    SELECT now(), resting_until, rest_code, rest_reason, rests, unacked, unacked_since, last_ack_at
-    FROM senders WHERE phone = $1";
-
-/// What a number's health is judged by; `None` when it is not known.
-pub async fn facts(
-    db: &impl GenericClient,
-    sender: &PhoneNumber,
-) -> Result<Option<HealthFacts>, StoreError> {
-    let statement = db.prepare_cached(FACTS).await?;
-    let row = db.query_opt(&statement, &[&sender.digits()]).await?;
-    Ok(row.map(|row| HealthFacts {
-        now: row.get(0),
-        resting_until: row.get(1),
-        rest_code: row.get(2),
-        rest_reason: row.get(3),
-        rests: row.get(4),
-        unacked: row.get(5),
-        unacked_since: row.get(6),
-        last_ack_at: row.get(7),
-    }))
+impl HealthFacts {
+    /// Reads [`health_columns`], which begin at `first`.
+    pub(crate) fn read(row: &tokio_postgres::Row, first: usize) -> Self {
+        Self {
+            now: row.get(first),
+            resting_until: row.get(first + 1),
+            rest_code: row.get(first + 2),
+            rest_reason: row.get(first + 3),
+            unacked: row.get(first + 4),
+            unacked_since: row.get(first + 5),
+            last_ack_at: row.get(first + 6),
+        }
+    }
 }
+
+/// What a number's health is judged by, of sender `d`.
+macro_rules! health_columns {
+    () => {
+        "now(), d.resting_until, d.rest_code, d.rest_reason, d.unacked, d.unacked_since,
+            d.last_ack_at"
+    };
+}
+pub(crate) use health_columns;

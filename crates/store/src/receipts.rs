@@ -236,9 +236,7 @@ pub(crate) async fn apply<S: AsRef<str> + Sync>(
     let ids: Vec<_> = ids.iter().map(|(s, id)| (*s, id.as_ref())).collect();
     let (senders, message_ids) = columns(&ids);
     let statement = db.prepare_cached(APPLY).await?;
-    let row = db
-        .query_one(&statement, &[&senders, &message_ids])
-        .await?;
+    let row = db.query_one(&statement, &[&senders, &message_ids]).await?;
     let awake: Vec<&str> = row.get(1);
     Ok(Applied {
         moved: row.get::<_, i64>(0).unsigned_abs(),

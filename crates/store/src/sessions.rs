@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::column::{phone, unreadable};
+use crate::health::{HealthFacts, health_columns};
 use crate::{StoreError, campaigns, senders};
 
 /// One number's login.
@@ -37,6 +38,8 @@ pub struct Session {
     pub last_active: Option<OffsetDateTime>,
     /// When the next step for it is due.
     pub due_at: Option<OffsetDateTime>,
+    /// What its number's health is judged by.
+    pub health: HealthFacts,
 }
 
 /// Where a session is.
@@ -61,8 +64,9 @@ macro_rules! select {
         concat!(
             "SELECT s.phone, s.wanted, s.status, s.reason, s.created, s.generation, s.created_at,
                 s.status_at, s.last_active, s.due_at, w.id, w.name, w.url, w.api_key, w.health,
-                s.waha_name
-            FROM sessions s LEFT JOIN workers w ON w.id = s.worker_id ",
+                s.waha_name, ",
+            health_columns!(),
+            " FROM sessions s JOIN senders d ON d.phone = s.phone LEFT JOIN workers w ON w.id = s.worker_id ",
             $rest
         )
     };
@@ -244,6 +248,7 @@ fn session(row: &Row) -> Result<Session, StoreError> {
         status_at: row.get(7),
         last_active: row.get(8),
         due_at: row.get(9),
+        health: HealthFacts::read(row, 16),
     })
 }
 

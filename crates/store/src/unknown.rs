@@ -20,6 +20,15 @@ pub enum Resolution {
 }
 
 impl Resolution {
+    /// The word in requests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sent => "SENT",
+            Self::Failed => "FAILED",
+            Self::Resend => "RESEND",
+        }
+    }
+
     /// Where it puts a message.
     const fn status(self) -> i16 {
         match self {
@@ -36,11 +45,11 @@ const LOCK_SENDER: &str = "
 const LOCK_CAMPAIGN: &str = "SELECT id FROM campaigns WHERE id = $1 FOR NO KEY UPDATE";
 const SETTLE: &str = "
     WITH moved AS (
-        UPDATE messages SET status = $2,
+        UPDATE messages SET status = $2::smallint,
             waha_message_id = CASE WHEN $2 <> 0 THEN waha_message_id END,
             error_code = CASE WHEN $2 <> 2 THEN 'settled_by_operator' END,
             error = CASE WHEN $2 <> 2 THEN 'its outcome was unknown; an operator settled it' END,
-            steps = add_step(steps, now(), $2, NULL, NULL, NULL, 'operator')
+            steps = add_step(steps, now(), $2::smallint, NULL, NULL, NULL, 'operator')
         WHERE campaign_id = $1 AND status = 8 AND ($3::text[] IS NULL OR recipient = ANY ($3))
         RETURNING campaign_id, ordinal
     ), n AS (

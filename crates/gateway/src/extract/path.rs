@@ -20,6 +20,15 @@ pub struct PhonePath(pub PhoneNumber);
 #[derive(Debug)]
 pub struct CampaignPath(pub CampaignId);
 
+/// A path's campaign and recipient.
+#[derive(Debug)]
+pub struct MessagePath {
+    /// The campaign.
+    pub campaign: CampaignId,
+    /// Who was to hear the message.
+    pub recipient: PhoneNumber,
+}
+
 /// A path's worker. An id that cannot be one is unknown like any other.
 #[derive(Debug)]
 pub struct WorkerPath(pub WorkerId);
@@ -32,12 +41,36 @@ fn segment(req: &HttpRequest) -> Result<String, Problem> {
 }
 
 fn id<T: FromStr>(req: &HttpRequest, unknown: Kind, noun: &str) -> Result<T, Problem> {
-    let text = segment(req)?;
+    parse(&segment(req)?, unknown, noun)
+}
+
+fn parse<T: FromStr>(text: &str, unknown: Kind, noun: &str) -> Result<T, Problem> {
     text.parse().map_err(|_| {
         Problem::new(
             unknown,
-            format!("there is no {noun} {}", values::shown(&text)),
+            format!("there is no {noun} {}", values::shown(text)),
         )
+    })
+}
+
+impl FromRequest for MessagePath {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(req: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(message(req))
+    }
+}
+
+fn message(req: &HttpRequest) -> Result<MessagePath, Problem> {
+    let parts = Path::<(String, String)>::from_request(req, &mut Payload::None).into_inner();
+    let (campaign, recipient) = parts
+        .map(Path::into_inner)
+        .map_err(|_| Problem::new(Kind::RouteUnknown, "the path cannot be read"))?;
+    Ok(MessagePath {
+        campaign: parse(&campaign, Kind::CampaignUnknown, "campaign")?,
+        recipient: values::phone(&recipient)
+            .map_err(|detail| Problem::fault("{recipient}", detail))?,
     })
 }
 

@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
 use models::phone::PhoneNumber;
 use serde_json::json;
-use store::reconcile;
+use store::{health, receipts, reconcile};
 use waha::webhook::{Envelope, SIGNATURE_HEADER, parse};
 
 use crate::extract::body::read_all;
@@ -18,7 +18,7 @@ use crate::problem::{Kind, Problem};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::schema::PhoneText;
-use crate::webhook::{Step, Trust, step, trust};
+use crate::webhook::{Receipt, Step, Trust, step, trust};
 
 /// Bytes of an event; those that we subscribe to have a few kilobytes.
 const BODY_MAX: usize = 1_024 * 1_024;
@@ -50,16 +50,52 @@ pub struct Report {
     responses((status = 200, description = "Taken", body = Object,
         example = json!({"status": "ok"}))))]
 pub async fn report(report: Report, gateway: Data<Gateway>) -> Answer {
-    let db = gateway.store.client().await?;
     let (phone, generation) = (&report.phone, report.generation);
     match step(report.trust, &report.envelope) {
         Step::Record(status) => {
+            let db = gateway.store.client().await?;
             reconcile::record_status(&db, phone, generation, status, None).await?;
         }
-        Step::Look => reconcile::hint(&db, phone, generation).await?,
+        Step::Look => {
+            let db = gateway.store.client().await?;
+            reconcile::hint(&db, phone, generation).await?;
+        }
+        Step::Receipt(receipt) => take(&gateway, &report, receipt).await?,
         Step::Ignore => {}
     }
     Ok(reply::ok(json!({"status": "ok"})))
+}
+
+/// Writes a report on a message down. One that WhatsApp refused may have been refused for the
+/// number's sake: then the number rests, or the scheduler looks what its session says.
+async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<(), Problem> {
+    let (phone, generation) = (&report.phone, report.generation);
+    let now = gateway.clock.now();
+    let refused = receipt.ack < 0;
+    let written = receipts::Report {
+        sender: phone.clone(),
+        generation,
+        message_id: receipt.message_id,
+        ack: receipt.ack,
+        // A worker whose clock is ahead must not write the future down.
+        at: receipt.at.filter(|at| *at <= now),
+    };
+    gateway.acks.write(written).await?;
+    if !refused {
+        return Ok(());
+    }
+    let mut db = gateway.store.client().await?;
+    // It is about the number, whichever worker tells.
+    if let Some(restriction) = receipt.restriction {
+        let restriction = health::Restriction {
+            code: restriction.kind.code(),
+            reason: restriction.kind.reason().to_owned(),
+            until: restriction.until,
+            otherwise: gateway.settings.restricted_rest,
+        };
+        health::restrict(&mut db, phone, &restriction).await?;
+    }
+    Ok(reconcile::hint(&db, phone, generation).await?)
 }
 
 impl FromRequest for Report {

@@ -135,6 +135,32 @@ pub struct UserDelaysRequest {
     pub campaign_delay: Option<f64>,
 }
 
+/// What is to become of UNKNOWN messages.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"as": "SENT", "recipients": ["21642108101"]}))]
+pub struct UnknownRequest {
+    /// SENT: they were heard. FAILED: they were not, and shall not be. RESEND: they shall be said
+    /// again, at the risk that somebody hears one twice.
+    #[serde(rename = "as")]
+    pub resolution: ResolutionView,
+    /// Whose; all UNKNOWN messages of the campaign unless given.
+    #[schema(value_type = Option<Vec<PhoneText>>, max_items = 10000)]
+    pub recipients: Option<Vec<String>>,
+}
+
+/// What a person says of UNKNOWN messages.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum ResolutionView {
+    /// They were heard.
+    Sent,
+    /// They were not, and shall not be.
+    Failed,
+    /// They shall be said again.
+    Resend,
+}
+
 /// A worker to be registered.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

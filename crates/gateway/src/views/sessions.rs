@@ -1,6 +1,7 @@
 //! Sessions on the wire.
 
 use models::session::{SessionStatus, SessionWanted};
+use policy::health::{Facts, health};
 use serde::Serialize;
 use store::sessions::Session;
 use time::OffsetDateTime;
@@ -44,8 +45,59 @@ pub struct SessionView {
     /// When it was asked for.
     #[serde(with = "rfc3339")]
     pub created_at: OffsetDateTime,
+    /// How the number is, whatever its session looks like.
+    pub health: HealthView,
     /// More about it.
     pub data: SessionData,
+}
+
+/// The health of a number.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthView {
+    /// healthy; silent: its acks stopped coming; time_locked: WhatsApp keeps it from starting
+    /// chats; logged_out: it must be linked again; resting: it is tried again later.
+    pub state: HealthState,
+    /// Why it is not healthy.
+    #[schema(required, nullable)]
+    pub reason: Option<String>,
+    /// When it is tried again; null when that depends on a person.
+    #[serde(with = "rfc3339::option")]
+    #[schema(required, nullable)]
+    pub next_attempt_at: Option<OffsetDateTime>,
+    /// Messages that workers accepted since the last ack.
+    pub unacked_messages: i32,
+    /// When WhatsApp last reported on one of its messages.
+    #[serde(with = "rfc3339::option")]
+    #[schema(required, nullable)]
+    pub last_ack_at: Option<OffsetDateTime>,
+}
+
+status! {
+    /// How a number is.
+    HealthState of policy::health::State {
+        Healthy = "healthy", Silent = "silent", TimeLocked = "time_locked",
+        LoggedOut = "logged_out", Resting = "resting",
+    }
+}
+
+impl HealthView {
+    fn new(session: &Session) -> Self {
+        let facts = &session.health;
+        let judged = Facts {
+            session: Some(session.status),
+            resting_until: facts.resting_until,
+            rest_code: facts.rest_code.as_deref(),
+            rest_reason: facts.rest_reason.as_deref(),
+        };
+        let health = health(&judged, facts.now);
+        Self {
+            state: health.state.into(),
+            reason: health.reason,
+            next_attempt_at: health.next_attempt_at,
+            unacked_messages: facts.unacked,
+            last_ack_at: facts.last_ack_at,
+        }
+    }
 }
 
 /// Where a session is.
@@ -83,6 +135,7 @@ impl SessionView {
     pub fn new(session: Session, queue_place: Option<i64>) -> Self {
         Self {
             message: words(&session, queue_place),
+            health: HealthView::new(&session),
             phone_number: session.phone.to_string(),
             status: session.status.into(),
             last_active: session.last_active,

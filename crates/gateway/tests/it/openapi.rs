@@ -28,7 +28,7 @@ async fn operations(app: &App) -> Vec<(Method, String, Value)> {
 async fn every_operation_has_an_id_and_its_problems() {
     let app = app().await;
     let operations = operations(&app).await;
-    assert_eq!(operations.len(), 33);
+    assert_eq!(operations.len(), 35);
     let mut ids = Vec::new();
     for (method, path, operation) in &operations {
         ids.push(operation["operationId"].as_str().unwrap());
@@ -76,7 +76,7 @@ async fn operators_calls_need_the_key_and_a_wrong_one_is_refused_everywhere() {
             assert!(!admin, "{path} must say that it needs the key");
         }
     }
-    assert_eq!(guarded, 18);
+    assert_eq!(guarded, 19);
     let wrong = app
         .call(Method::GET, "/livez")
         .header("X-Admin-API-Key", "wrong");

@@ -20,7 +20,7 @@ fn sign(body: &str, key: &str) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-async fn report(app: &App, generation: i64, body: &Value, key: Option<&str>) -> Said {
+pub(crate) async fn report(app: &App, generation: i64, body: &Value, key: Option<&str>) -> Said {
     let body = body.to_string();
     let path = format!("/api/webhook/waha/42108077/{generation}");
     let mut request = app
@@ -38,7 +38,7 @@ async fn seen(app: &App) -> String {
 }
 
 /// A gateway with a placed session, and its generation.
-async fn placed() -> (App, waha_sim::Running, i64) {
+pub(crate) async fn placed() -> (App, waha_sim::Running, i64) {
     let (app, sim) = (app().await, servers(1).await);
     register(&app, &sim, 1).await;
     app.session("42108077").await;

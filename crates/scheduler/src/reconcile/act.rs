@@ -9,8 +9,8 @@ use crate::fleet::Fleet;
 
 /// The key under which a session carries its placement; it comes back in each webhook.
 const GENERATION: &str = "wahacast.generation";
-/// What is listened to.
-const EVENTS: [&str; 1] = ["session.status"];
+/// What is listened to. `message.any` tells of our own messages as soon as the worker made them.
+const EVENTS: [&str; 3] = ["session.status", "message.ack", "message.any"];
 
 /// Does `step`; gives the session as the worker shows it after, where it says.
 pub(super) async fn act(

@@ -20,7 +20,10 @@ async fn a_session_is_made_linked_and_works() {
         generation.unwrap()
     );
     assert_eq!(hook["url"], url.as_str());
-    assert_eq!(hook["events"], serde_json::json!(["session.status"]));
+    assert_eq!(
+        hook["events"],
+        serde_json::json!(["session.status", "message.ack", "message.any"])
+    );
     let before = world.wake(world.workers[0]).await;
     world.link(&phone, phone.digits()).await;
     let row = world

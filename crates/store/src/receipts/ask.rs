@@ -6,6 +6,7 @@ use std::time::Duration;
 use deadpool_postgres::GenericClient;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
+use secrecy::SecretString;
 
 use crate::StoreError;
 use crate::column::phone;
@@ -28,7 +29,7 @@ pub struct Ask {
     /// Where it is.
     pub url: String,
     /// Its key. Never to be logged.
-    pub api_key: String,
+    pub api_key: SecretString,
     /// Questions so far that told nothing.
     pub asks: i16,
 }
@@ -72,7 +73,7 @@ pub async fn claim_due_asks(
             waha_name: row.get::<_, Option<String>>(4).unwrap_or_default(),
             worker: WorkerId::new(row.get(5)),
             url: row.get(6),
-            api_key: row.get(7),
+            api_key: SecretString::from(row.get::<_, String>(7)),
             asks: row.get(8),
         })
     });

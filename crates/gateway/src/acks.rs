@@ -1,0 +1,124 @@
+//! The ack writer: groups what workers report of messages into few transactions.
+//!
+//! There is no timer: a lone report is written at once, and under load a group grows to what one
+//! write takes. A report is answered only when it is written, because WAHA repeats what was not
+//! answered (15 times, every 2 s) and forgets what was.
+
+use chassis::Shutdown;
+use store::receipts::{self, Report};
+use store::{Store, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::problem::Problem;
+
+/// Most reports in one transaction; larger groups gain little and hold their rows' locks longer.
+const GROUP_MAX: usize = 500;
+/// Seconds after which a gateway that is behind is worth another try; WAHA's own pause.
+const RETRY_SECS: u32 = 2;
+
+type Answer = oneshot::Sender<Result<(), Away>>;
+
+/// The group was not written.
+#[derive(Debug, Clone, Copy)]
+struct Away;
+
+/// The way to the writer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct AckWriter {
+    reports: mpsc::Sender<(Report, Answer)>,
+}
+
+/// The reports that have not been looked at yet.
+#[derive(Debug)]
+pub struct Queue {
+    reports: mpsc::Receiver<(Report, Answer)>,
+}
+
+/// A writer that lets `waiting_max` reports wait, and its queue, which [`run`] must be given.
+pub fn queue(waiting_max: usize) -> (AckWriter, Queue) {
+    let (sender, receiver) = mpsc::channel(waiting_max);
+    (AckWriter { reports: sender }, Queue { reports: receiver })
+}
+
+impl AckWriter {
+    /// Writes a report down.
+    ///
+    /// # Errors
+    /// When it is not written, because too many wait or the database is away.
+    pub async fn write(&self, report: Report) -> Result<(), Problem> {
+        let (answer, answered) = oneshot::channel();
+        if self.reports.try_send((report, answer)).is_err() {
+            let detail = "too many reports wait to be written; nothing was changed";
+            return Err(Problem::not_yet(detail, RETRY_SECS));
+        }
+        match answered.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(Away)) | Err(_) => {
+                let detail = "the report could not be written; nothing was changed";
+                Err(Problem::not_yet(detail, RETRY_SECS))
+            }
+        }
+    }
+}
+
+/// Writes groups until shutdown, and then what still waits.
+pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
+    let mut group = Vec::with_capacity(GROUP_MAX);
+    loop {
+        tokio::select! {
+            biased;
+            taken = queue.reports.recv_many(&mut group, GROUP_MAX) => if taken == 0 { return },
+            () = shutdown.requested() => queue.reports.close(),
+        }
+        if group.is_empty() {
+            continue;
+        }
+        metrics::histogram!("gateway_ack_group_rows").record(group.len() as f64);
+        let (reports, answers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
+        let written = record(&store, &reports).await.map_err(|error| {
+            tracing::warn!(
+                reports = reports.len(),
+                "reports could not be written: {error}"
+            );
+            Away
+        });
+        for answer in answers {
+            // Whoever reported may have given up; then it comes again.
+            let _gone = answer.send(written);
+        }
+    }
+}
+
+async fn record(store: &Store, reports: &[Report]) -> Result<(), StoreError> {
+    let mut client = store.client().await?;
+    let recorded = receipts::record(&mut client, reports).await?;
+    metrics::counter!("gateway_acks_total").increment(recorded.taken);
+    metrics::counter!("gateway_acks_moved_total").increment(recorded.moved);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::problem::Kind;
+
+    #[tokio::test]
+    async fn a_report_that_finds_no_room_is_refused_at_once() {
+        let (writer, _queue) = queue(1);
+        let report = Report {
+            sender: "42108077".parse().unwrap(),
+            generation: 1,
+            message_id: "3EB0".to_owned(),
+            ack: 1,
+            at: None,
+        };
+        let (first, second) = (writer.clone(), report.clone());
+        let waits = tokio::spawn(async move { first.write(second).await });
+        while writer.reports.capacity() > 0 {
+            tokio::task::yield_now().await;
+        }
+        let refused = writer.write(report).await.unwrap_err();
+        assert_eq!(refused.kind, Kind::Unavailable);
+        waits.abort();
+    }
+}

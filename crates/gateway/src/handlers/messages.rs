@@ -1,0 +1,80 @@
+//! Single messages: their stories, and the end of their uncertainty.
+
+use actix_web::web::Data;
+use models::ids::CampaignId;
+use store::campaigns as ledger;
+use store::story::story as read;
+use store::unknown::settle;
+
+use crate::auth::Admin;
+use crate::extract::{CampaignPath, Json, MessagePath};
+use crate::problem::{Kind, Problem};
+use crate::reply::{self, Answer};
+use crate::state::Gateway;
+use crate::views::messages::{SettledView, StoryView};
+use crate::views::requests::UnknownRequest;
+use crate::views::schema::PhoneText;
+
+mod request;
+
+pub use request::Settlement;
+
+/// The story of one message
+///
+/// Every transition that the ledger holds of it: when, on which worker, by which process, and what
+/// was answered or reported. Of a message that was tried very often the middle is left out.
+#[utoipa::path(get, path = "/api/campaigns/{campaign_id}/messages/{recipient}", tag = "Messaging",
+    operation_id = "message_story",
+    params(
+        ("campaign_id" = Uuid, Path, description = "The campaign's id"),
+        ("recipient" = PhoneText, Path, description = "Whose message")),
+    responses((status = 200, description = "What became of it, and how", body = StoryView)))]
+pub async fn story(path: MessagePath, gateway: Data<Gateway>) -> Answer {
+    let MessagePath {
+        campaign,
+        recipient,
+    } = path;
+    let db = gateway.store.client().await?;
+    match read(&db, campaign, &recipient).await? {
+        Some(story) => Ok(reply::ok(StoryView::new(&recipient, story))),
+        None if ledger::one(&db, campaign).await?.is_none() => Err(unknown(campaign)),
+        None => {
+            let detail = format!("campaign {campaign} has no message to {recipient}");
+            Err(Problem::new(Kind::MessageUnknown, detail))
+        }
+    }
+}
+
+/// Settle UNKNOWN messages
+///
+/// For a person who knows better: they were heard (`SENT`), they were not and shall not be
+/// (`FAILED`), or they shall be said again (`RESEND`), at the risk that somebody hears one twice.
+#[utoipa::path(post, path = "/api/campaigns/{campaign_id}/unknown", tag = "Messaging",
+    operation_id = "settle_unknown",
+    request_body = UnknownRequest,
+    params(("campaign_id" = Uuid, Path, description = "The campaign's id")),
+    responses((status = 200, description = "How many were settled", body = SettledView)),
+    security(("admin_key" = [])))]
+pub async fn settle_unknown(
+    _: Admin,
+    id: CampaignPath,
+    settlement: Json<Settlement>,
+    gateway: Data<Gateway>,
+) -> Answer {
+    let Json(settlement) = settlement;
+    let mut db = gateway.store.client().await?;
+    let recipients = settlement.recipients.as_deref();
+    let settled = settle(&mut db, id.0, recipients, settlement.resolution).await?;
+    let settled = settled.ok_or_else(|| unknown(id.0))?;
+    let campaign = ledger::one(&db, id.0).await?.ok_or_else(|| unknown(id.0))?;
+    Ok(reply::ok(SettledView {
+        campaign_id: id.0.uuid(),
+        settled,
+        status: campaign.status.into(),
+        unknown_messages: campaign.counts.unknown,
+    }))
+}
+
+fn unknown(id: CampaignId) -> Problem {
+    Problem::new(Kind::CampaignUnknown, format!("there is no campaign {id}"))
+}
