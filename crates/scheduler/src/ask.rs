@@ -7,6 +7,7 @@ use std::time::Duration;
 use metrics::counter;
 use store::StoreError;
 use store::receipts::{self, Ask, Report, claim_due_asks};
+use store::reconcile;
 use waha::messages::Lookup;
 
 use crate::fleet::{Fleet, Hands};
@@ -53,6 +54,10 @@ pub async fn question(fleet: &Fleet, ask: &Ask) -> Result<(), StoreError> {
                 at: None,
             };
             receipts::record(&mut db, &[report]).await?;
+            if ack < 0 {
+                // It may have been refused for the number's sake: its session tells.
+                reconcile::hint(&db, &ask.sender, ask.generation).await?;
+            }
             if ack == 0 {
                 later(&db, ask).await?;
                 "nothing_new"

@@ -5,6 +5,7 @@
 //! Absent on purpose: decisions, clocks (the database's own is used), network calls other than to
 //! PostgreSQL.
 
+pub mod audit;
 pub mod campaigns;
 pub mod checks;
 mod column;

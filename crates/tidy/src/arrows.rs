@@ -18,8 +18,8 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     ("sender", SERVICE),
     // Shares no type with the client that it tests.
     ("waha-sim", &[]),
-    // Drives the deployed binaries from outside.
-    ("wahacast", &[]),
+    // Drives the deployed binaries from outside; store, to audit the ledger.
+    ("wahacast", &["store"]),
     ("testkit", &["store"]),
     ("tidy", &[]),
 ];

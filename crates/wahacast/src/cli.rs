@@ -32,6 +32,40 @@ enum Command {
     Servers(ServersArgs),
     /// Stop, start or restart one process of a running `up` or `servers`.
     Server(ServerArgs),
+    /// Recount the ledger in DATABASE_URL from its rows and report any difference.
+    ///
+    /// Exits with 0 when there is none, 1 when there is one, 2 when it could not look.
+    Audit(AuditArgs),
+    /// Torture the whole system by a seeded script of faults, and judge what came of it.
+    ///
+    /// Always on servers of its own. Exits with a failure if anybody was lost, heard twice or too
+    /// soon, miscounted or left waiting; the directory then holds the logs and the history.
+    Chaos(ChaosArgs),
+}
+
+/// Flags of `wahacast audit`.
+#[derive(Debug, Args)]
+pub struct AuditArgs {
+    /// Report as one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `wahacast chaos`.
+#[derive(Debug, Args)]
+pub struct ChaosArgs {
+    /// Repeats a script; a new one each time unless given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Minutes of load.
+    #[arg(long, default_value_t = 10.0)]
+    pub minutes: f64,
+    /// Where data, logs and the report are kept; `.local/chaos/SEED` unless given.
+    #[arg(long)]
+    pub dir: Option<PathBuf>,
+    /// Run nothing; print the sum of these reports.
+    #[arg(long, num_args = 1.., value_name = "REPORT")]
+    pub merge: Vec<PathBuf>,
 }
 
 /// Flags of `wahacast up`.
@@ -115,5 +149,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => crate::demo::run(args).await,
         Command::Servers(args) => crate::exec::run(args).await,
         Command::Server(args) => crate::control::ask(&args).await,
+        Command::Audit(args) => crate::audit::run(args).await,
+        Command::Chaos(args) => crate::chaos::run(args).await,
     }
 }

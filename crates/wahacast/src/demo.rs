@@ -3,7 +3,7 @@
 //! It runs on servers of its own whatever the environment says, because it begins by removing
 //! all workers and sessions. Anything that deviates from the guide ends it with the reason.
 
-mod api;
+pub(crate) mod api;
 mod checks;
 mod examine;
 mod fleet;

@@ -1,9 +1,11 @@
 //! The command line of wahacast: everything needed to run the system on one machine.
 //!
 //! It starts private servers (PostgreSQL, RabbitMQ) and the same binaries that are deployed as
-//! child processes, watches them, and stops them in order. Absent on purpose: any business rule;
-//! it speaks to the system only through its HTTP interface.
+//! child processes, watches them, and stops them in order. Absent on purpose: any business rule; it
+//! speaks to the system only through its HTTP interface, and reads the ledger where it audits it.
 
+mod audit;
+mod chaos;
 pub mod cli;
 mod control;
 mod demo;

@@ -13,6 +13,8 @@ mod rabbitmq;
 
 use anyhow::Context;
 
+pub(crate) use rabbitmq::control as rabbitmq_control;
+
 use crate::supervise::Crew;
 use crate::workdir::WorkDir;
 

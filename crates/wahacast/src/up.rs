@@ -4,9 +4,9 @@
 //! registration of workers; `run.json` appears when all of it is ready. The reverse at the end.
 
 mod run_file;
-mod services;
+pub(crate) mod services;
 mod settings;
-mod simulator;
+pub(crate) mod simulator;
 mod summary;
 
 use std::path::PathBuf;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod lifecycle;
+mod proof;
 mod replicas;
 mod room;
 mod sweep;

@@ -214,6 +214,16 @@ impl World {
         request.send().await.unwrap().status().as_u16()
     }
 
+    /// Says something at a worker, past the ledger; whatever it answers.
+    pub(crate) async fn say(&self, worker: usize, from: &PhoneNumber, to: &str, id: &str) {
+        let url = format!("{}/api/sendText", self.sim.worker_url(worker));
+        let body = json!({"session": from.digits(), "chatId": format!("{to}@c.us"),
+            "text": "hello", "id": id});
+        let request = self.http.post(url).json(&body);
+        let key = self.sim.api_key(worker);
+        request.header("X-Api-Key", key).send().await.unwrap();
+    }
+
     pub(crate) async fn clear_faults(&self, worker: usize) {
         let url = format!("{}/fault", self.sim.control_url(worker));
         self.http.delete(url).send().await.unwrap();

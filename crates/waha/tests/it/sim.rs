@@ -235,11 +235,16 @@ async fn every_engine_accepts_a_text_and_is_asked_about_it() {
             panic!("{engine:?}: {outcome:?}");
         };
         let since = OffsetDateTime::UNIX_EPOCH;
-        let found = Ok(Lookup::Found {
-            message_id: id.clone(),
-        });
-        assert_eq!(waha.find_sent(NAME, &to, "hello", since).await, found);
-        assert_eq!(waha.get_message(NAME, &to, &id).await, found);
+        for found in [
+            waha.find_sent(NAME, &to, "hello", since).await,
+            waha.get_message(NAME, &to, &id).await,
+        ] {
+            let Ok(Lookup::Found { message_id, ack }) = found else {
+                panic!("{engine:?}: {found:?}");
+            };
+            assert_eq!(message_id, id);
+            assert!(ack.is_some(), "{engine:?} tells how far it has come");
+        }
         let other = waha.find_sent(NAME, &to, "goodbye", since).await;
         assert_eq!(other, Ok(Lookup::NotFound));
         let later = since + Duration::from_secs(10_000_000_000);

@@ -17,7 +17,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// The gateway's HTTP interface.
 #[derive(Clone)]
-pub(super) struct Api {
+pub(crate) struct Api {
     client: Client,
     base: String,
     key: String,
@@ -26,22 +26,26 @@ pub(super) struct Api {
 impl Api {
     /// A client of the gateway of this run.
     pub(super) fn new(facts: &RunFacts) -> anyhow::Result<Self> {
-        let client = Client::builder().timeout(ANSWER_WITHIN).build()?;
+        Self::at(&facts.gateway, &facts.admin_api_key, ANSWER_WITHIN)
+    }
+
+    /// A client of the gateway at `base`, which waits for any answer at most this long.
+    pub(crate) fn at(base: &str, key: &str, answer_within: Duration) -> anyhow::Result<Self> {
         Ok(Self {
-            client,
-            base: facts.gateway.clone(),
-            key: facts.admin_api_key.clone(),
+            client: Client::builder().timeout(answer_within).build()?,
+            base: base.to_owned(),
+            key: key.to_owned(),
         })
     }
 
     /// Gets `path` and expects 200.
-    pub(super) async fn get(&self, path: &str) -> anyhow::Result<Value> {
+    pub(crate) async fn get(&self, path: &str) -> anyhow::Result<Value> {
         let (status, body) = self.call(Method::GET, path, None).await?;
         expect(&format!("GET {path}"), status, &[StatusCode::OK], body)
     }
 
     /// Posts `body` to `path` and expects one of the 2xx.
-    pub(super) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> anyhow::Result<Value> {
         let (status, body) = self.call(Method::POST, path, Some(body)).await?;
         let good = [StatusCode::OK, StatusCode::CREATED, StatusCode::ACCEPTED];
         expect(&format!("POST {path}"), status, &good, body)
@@ -54,7 +58,7 @@ impl Api {
     }
 
     /// Sends one request with the admin key; a body that is not JSON reads as null.
-    pub(super) async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,

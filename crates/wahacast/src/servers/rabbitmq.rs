@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use nix::sys::signal::Signal;
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::account::{self, Home};
 use super::{install, ports};
@@ -21,6 +24,9 @@ const PURPOSES: [&str; 5] = [
     "rabbitmq-nodes",
     "epmd",
 ];
+
+/// Its virtual machine takes a second or two to start.
+const CONTROL_WITHIN: Duration = Duration::from_secs(30);
 
 /// Starts the node and returns its AMQP URL and the base URL of its management interface.
 pub(super) async fn start(work: &WorkDir, crew: &Crew) -> anyhow::Result<(String, Option<String>)> {
@@ -62,6 +68,35 @@ pub(super) async fn start(work: &WorkDir, crew: &Crew) -> anyhow::Result<(String
     let at = |purpose: &str| format!("guest:guest@127.0.0.1:{}", ports[purpose]);
     let management = format!("http://{}", at("rabbitmq-management"));
     Ok((format!("amqp://{}/%2f", at("rabbitmq")), Some(management)))
+}
+
+/// Runs `rabbitmqctl` with `arguments` on the node of `work`.
+///
+/// # Errors
+/// It cannot be run, or fails.
+pub(crate) async fn control(work: &WorkDir, arguments: &[String]) -> anyhow::Result<()> {
+    let home = account::home(work.path(), "rabbitmq", &["rabbitmq"])?;
+    let mut command = Command::new("/usr/lib/rabbitmq/bin/rabbitmqctl");
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
+        .envs(environment(&home.path, &work.ports()))
+        .current_dir(&home.path)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(account) = home.account {
+        command.uid(account.uid).gid(account.gid);
+    }
+    let done = timeout(CONTROL_WITHIN, command.output())
+        .await
+        .context("rabbitmqctl did not answer")?
+        .context("rabbitmqctl cannot be run")?;
+    if !done.status.success() {
+        let said = String::from_utf8_lossy(&done.stderr);
+        bail!("rabbitmqctl {}: {}", arguments.join(" "), said.trim());
+    }
+    Ok(())
 }
 
 /// Without these the node would read the system's files, share the system's port mapper, or

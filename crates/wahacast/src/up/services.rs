@@ -38,7 +38,7 @@ pub(crate) struct Ground {
 
 impl Ground {
     /// Chooses the gateway's port and makes the secrets that are not set.
-    pub(super) fn new(
+    pub(crate) fn new(
         work: &Arc<WorkDir>,
         plan: &Plan,
         settings: &Settings,
@@ -85,7 +85,7 @@ impl Ground {
     }
 
     /// What `run.json` says.
-    pub(super) fn facts(&self, workers: Vec<SimWorker>) -> RunFacts {
+    pub(crate) fn facts(&self, workers: Vec<SimWorker>) -> RunFacts {
         RunFacts {
             gateway: loopback(self.gateway),
             admin_api_key: self.admin_api_key.clone(),
@@ -129,10 +129,16 @@ impl Ground {
         })
     }
 
-    fn replica(&self, role: &'static str, number: u32) -> anyhow::Result<Program> {
+    /// Replica `number` of a service, which answers on the port that the setting `listen` tells.
+    pub(crate) fn replica(
+        &self,
+        role: &'static str,
+        listen: &str,
+        number: u32,
+    ) -> anyhow::Result<Program> {
         let name = format!("{role}-{number}");
         let port = ports::choose(&self.work, &[&name])?[&name];
-        let mut program = self.service(role, "PROBES_LISTEN", port)?;
+        let mut program = self.service(role, listen, port)?;
         program.replica = Some(number);
         program.log = self.work.log(&name);
         program.environment.push(("REPLICA_NAME".to_owned(), name));
@@ -141,12 +147,12 @@ impl Ground {
 }
 
 /// The base URL of a port of this machine.
-pub(super) fn loopback(port: u16) -> String {
+pub(crate) fn loopback(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
 /// Brings the database to the version of these binaries.
-pub(super) async fn migrate(ground: &Ground) -> anyhow::Result<()> {
+pub(crate) async fn migrate(ground: &Ground) -> anyhow::Result<()> {
     let log = ground.work.log("migrate");
     let output = std::fs::File::create(&log)?;
     let mut command = Command::new(ground.binary("wahacast-gateway")?);
@@ -183,7 +189,7 @@ pub(super) fn plan(ground: &Ground, plan: &Plan, crew: &Crew) -> anyhow::Result<
     let mut programs = vec![gateway];
     for (role, replicas) in [("scheduler", plan.schedulers), ("sender", plan.senders)] {
         for number in 1..=replicas {
-            programs.push(ground.replica(role, number)?);
+            programs.push(ground.replica(role, "PROBES_LISTEN", number)?);
         }
     }
     Ok(programs
@@ -193,7 +199,7 @@ pub(super) fn plan(ground: &Ground, plan: &Plan, crew: &Crew) -> anyhow::Result<
 }
 
 /// Starts all of them at once; the first that fails decides.
-pub(super) async fn start_all(handles: Vec<Handle>) -> anyhow::Result<()> {
+pub(crate) async fn start_all(handles: Vec<Handle>) -> anyhow::Result<()> {
     let mut starts: JoinSet<anyhow::Result<()>> = handles
         .into_iter()
         .map(|handle| async move { handle.start().await })

@@ -24,7 +24,7 @@ struct Announcement {
 /// Puts the simulator under supervision, not started yet; `None` when none is planned.
 ///
 /// Port and keys are the same at every start, so registered workers stay true.
-pub(super) fn plan(
+pub(crate) fn plan(
     ground: &Ground,
     plan: &Plan,
     settings: &Settings,
@@ -59,7 +59,7 @@ pub(super) fn plan(
 }
 
 /// Starts the simulator and learns its workers.
-pub(super) async fn start(planned: Option<(Handle, Program)>) -> anyhow::Result<Vec<SimWorker>> {
+pub(crate) async fn start(planned: Option<(Handle, Program)>) -> anyhow::Result<Vec<SimWorker>> {
     let Some((handle, program)) = planned else {
         return Ok(Vec::new());
     };
