@@ -63,7 +63,7 @@ impl AckWriter {
 
 /// Writes groups until shutdown, and then what still waits.
 pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
-    let mut group = Vec::with_capacity(GROUP_MAX);
+    let (mut group, mut failing) = (Vec::with_capacity(GROUP_MAX), false);
     loop {
         tokio::select! {
             biased;
@@ -75,18 +75,27 @@ pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
         }
         metrics::histogram!("gateway_ack_group_rows").record(group.len() as f64);
         let (reports, answers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let written = record(&store, &reports).await.map_err(|error| {
-            tracing::warn!(
-                reports = reports.len(),
-                "reports could not be written: {error}"
-            );
-            Away
-        });
-        for answer in answers {
+        let written = record(&store, &reports).await;
+        let singly = written.as_ref().is_err_and(|error| !error.is_unavailable());
+        failing = told(written.as_ref().err(), failing);
+        for (report, answer) in reports.iter().zip(answers) {
+            // One bad report must not hold up the others.
+            let written = match &written {
+                Err(_) if singly => record(&store, std::slice::from_ref(report)).await.is_ok(),
+                written => written.is_ok(),
+            };
             // Whoever reported may have given up; then it comes again.
-            let _gone = answer.send(written);
+            let _gone = answer.send(if written { Ok(()) } else { Err(Away) });
         }
     }
+}
+
+/// Says the first failure of a row; an outage would say it a thousand times.
+fn told(error: Option<&StoreError>, failing: bool) -> bool {
+    if let (Some(error), false) = (error, failing) {
+        tracing::warn!("reports of workers cannot be written, they will come again: {error}");
+    }
+    error.is_some()
 }
 
 async fn record(store: &Store, reports: &[Report]) -> Result<(), StoreError> {

@@ -101,7 +101,10 @@ fn refusals(path: &str, operation: &Operation) -> Vec<&'static str> {
     if has(&ParameterIn::Path) {
         statuses.push("404");
     }
-    if has(&ParameterIn::Query) || path.contains("{phone_number}") {
+    let has_number = ["{phone_number}", "{recipient}"]
+        .iter()
+        .any(|name| path.contains(name));
+    if has(&ParameterIn::Query) || has_number {
         statuses.push("422");
     }
     statuses

@@ -1,10 +1,11 @@
 //! What a webhook is worth: how far its word is taken.
 
 use chassis::LogOnce;
+use models::phone::PhoneNumber;
 use models::session::SessionStatus;
 use secrecy::SecretString;
 use time::OffsetDateTime;
-use waha::sessions::Restriction;
+use waha::sessions::{GENERATION, Restriction};
 use waha::webhook::{Envelope, Event};
 
 use crate::problem::{Kind, Problem};
@@ -47,6 +48,12 @@ pub struct Receipt {
     pub restriction: Option<Restriction>,
 }
 
+/// The name of the only session of an old Core (WAHA contract, section 1).
+const OLD_CORE_SESSION: &str = "default";
+/// A report says when it was, but neither of the future nor of ages ago.
+const AGE_MAX: time::Duration = time::Duration::days(30);
+/// No restriction of WhatsApp is stated for longer.
+const RESTRICTION_MAX: time::Duration = time::Duration::days(366);
 /// Longer ids are none of WhatsApp's.
 const ID_CHARS_MAX: usize = 200;
 
@@ -69,6 +76,16 @@ pub fn trust(
         }
         _ => Ok(Trust::Hint),
     }
+}
+
+/// Whether an envelope is of the placement that its path names. The signature covers the body
+/// alone: without this, what was signed for one number could be said again for another.
+pub fn is_of(envelope: &Envelope, phone: &PhoneNumber, generation: i32) -> bool {
+    let placement = envelope.metadata.get(GENERATION);
+    let same_placement = placement.map(|told| *told == generation.to_string());
+    // An old Core knows one name only, for whichever number.
+    envelope.session == phone.digits() && same_placement != Some(false)
+        || envelope.session == OLD_CORE_SESSION && same_placement == Some(true)
 }
 
 /// Decides what an event asks for.
@@ -118,6 +135,20 @@ fn receipt(
     })
 }
 
+impl Receipt {
+    /// When it was, where that can be believed at `now`: a worker's clock may be wrong.
+    pub fn believable_at(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        self.at.filter(|at| *at <= now && now - *at <= AGE_MAX)
+    }
+
+    /// The restriction, if it is in force at `now` as far as it says.
+    pub fn restriction_at(&self, now: OffsetDateTime) -> Option<Restriction> {
+        let in_force = |until: OffsetDateTime| until > now && until - now <= RESTRICTION_MAX;
+        self.restriction
+            .filter(|restriction| restriction.until.is_none_or(in_force))
+    }
+}
+
 fn note_unknown(what: &str, word: &str) {
     let word: String = word.chars().take(80).collect();
     if UNKNOWN.first(&word) {
@@ -147,6 +178,60 @@ mod tests {
             Step::Record(SessionStatus::Working)
         );
         assert_eq!(step(Trust::Hint, &envelope), Step::Look);
+    }
+
+    #[test]
+    fn what_was_signed_for_one_placement_says_nothing_of_another() {
+        let phone: PhoneNumber = "42108077".parse().unwrap();
+        for (session, generation, of_it) in [
+            ("42108077", Some("7"), true),
+            ("42108077", None, true),
+            ("42108077", Some("6"), false),
+            ("42108078", Some("7"), false),
+            ("42108078", None, false),
+            ("default", Some("7"), true),
+            ("default", None, false),
+            ("default", Some("8"), false),
+        ] {
+            let metadata = generation.map_or("{}".to_owned(), |generation| {
+                format!(r#"{{"wahacast.generation":"{generation}"}}"#)
+            });
+            let body = format!(
+                r#"{{"event":"x","session":"{session}","metadata":{metadata},"payload":{{}}}}"#
+            );
+            let envelope = waha::webhook::parse(body.as_bytes()).unwrap();
+            assert_eq!(is_of(&envelope, &phone, 7), of_it, "{body}");
+        }
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_not_believed() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let day = time::Duration::days(1);
+        let receipt = |at, until| Receipt {
+            message_id: "3EB0".to_owned(),
+            ack: -1,
+            at,
+            restriction: Some(Restriction {
+                kind: waha::sessions::RestrictionKind::TimeLocked,
+                until,
+            }),
+        };
+        for (at, believed) in [(now, true), (now + day, false), (now - 31 * day, false)] {
+            assert_eq!(
+                receipt(Some(at), None).believable_at(now).is_some(),
+                believed
+            );
+        }
+        for (until, in_force) in [
+            (None, true),
+            (Some(now + day), true),
+            (Some(now), false),
+            (Some(now + 400 * day), false),
+        ] {
+            let restriction = receipt(None, until).restriction_at(now);
+            assert_eq!(restriction.is_some(), in_force, "{until:?}");
+        }
     }
 
     #[test]

@@ -190,11 +190,19 @@ fn differences(campaign: &Counted) -> Vec<Difference> {
         left == 0
     };
     if campaign.completed != over {
-        let said = if campaign.completed { "over" } else { "going on" };
+        let said = if campaign.completed {
+            "over"
+        } else {
+            "going on"
+        };
         note("the end", said.into(), format!("{left} left to send"));
     }
     if campaign.completed != campaign.status.is_final() {
-        note("the status", campaign.status.to_string(), campaign.completed.to_string());
+        note(
+            "the status",
+            campaign.status.to_string(),
+            campaign.completed.to_string(),
+        );
     }
     let errors = rows.failed + rows.unknown > 0;
     let wrong = match campaign.status {

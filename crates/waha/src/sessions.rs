@@ -173,6 +173,10 @@ pub struct WebhookConfig {
     pub headers: Vec<(String, SecretString)>,
 }
 
+/// The key in a session's metadata that says which placement of a number it is; it comes back in
+/// each webhook.
+pub const GENERATION: &str = "wahacast.generation";
+
 /// The events that this crate understands.
 pub const EVENTS: &[&str] = &["session.status", "message.ack", "message.any", "message"];
 

@@ -57,7 +57,11 @@ pub(crate) async fn run(args: ChaosArgs) -> anyhow::Result<ExitCode> {
     let dir = args.dir.clone();
     let dir = dir.unwrap_or_else(|| format!(".local/chaos/{seed}").into());
     let work = Arc::new(WorkDir::open(&dir)?);
-    println!("chaos: seed {seed}, {} minutes of load, in {}", args.minutes, dir.display());
+    println!(
+        "chaos: seed {seed}, {} minutes of load, in {}",
+        args.minutes,
+        dir.display()
+    );
     let crew = world::crew(&work);
     let lasts = Duration::from_secs_f64(args.minutes * 60.0);
     let outcome = tokio::select! {
@@ -68,7 +72,8 @@ pub(crate) async fn run(args: ChaosArgs) -> anyhow::Result<ExitCode> {
         () = crew.stop_all() => {}
         _ = signals.next() => anyhow::bail!("stopped at once; the next start tidies up"),
     }
-    let report = outcome.with_context(|| format!("the run failed; its logs are in {}", dir.display()))?;
+    let report =
+        outcome.with_context(|| format!("the run failed; its logs are in {}", dir.display()))?;
     let path = dir.join("report.json");
     write_private(&path, &serde_json::to_string_pretty(&report)?)?;
     println!("{}\nreport: {}", report.text(), path.display());
@@ -76,7 +81,10 @@ pub(crate) async fn run(args: ChaosArgs) -> anyhow::Result<ExitCode> {
         println!("chaos: every promise was kept (seed {seed})");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("chaos: promises were broken; to repeat: wahacast chaos --seed {seed} --minutes {}", args.minutes);
+    println!(
+        "chaos: promises were broken; to repeat: wahacast chaos --seed {seed} --minutes {}",
+        args.minutes
+    );
     Ok(ExitCode::FAILURE)
 }
 
@@ -91,16 +99,18 @@ async fn torture(
     load.link_all().await?;
     faults::base_lies(&world).await?;
     let script = Script::new(seed, lasts);
-    write_private(&work.path().join("script.json"), &serde_json::to_string_pretty(&script)?)?;
+    write_private(
+        &work.path().join("script.json"),
+        &serde_json::to_string_pretty(&script)?,
+    )?;
     println!("chaos: the world is up, the load begins");
     let began = Instant::now();
     let tasks = load.start(seed);
     let happened = Mutex::new(Vec::new());
-    let (parts, fleet) = tokio::join!(
+    tokio::try_join!(
         play(&world, &script.parts, began, &happened),
         play(&world, &script.fleet, began, &happened),
-    );
-    parts.and(fleet)?;
+    )?;
     sleep_until(began + lasts).await;
     println!("chaos: the faults are over, waiting for every campaign to end");
     let done = load.finish().await?;
@@ -108,7 +118,9 @@ async fn torture(
         task.abort();
     }
     let load_secs = began.elapsed().as_secs_f64();
-    let mut faults = happened.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut faults = happened
+        .into_inner()
+        .unwrap_or_else(PoisonError::into_inner);
     faults.sort_by_key(|fault| fault.began);
     let (history, audit) = collect(&world).await?;
     recovery::measure(&mut faults, &history.heard);
@@ -134,7 +146,10 @@ async fn play(
         let hit = Hit::choose(planned, world.workers.len());
         let (fault, whom) = (planned.fault.name(), hit.whom());
         let injected = OffsetDateTime::now_utc();
-        println!("chaos: {:6.1} s {fault} {whom}", began.elapsed().as_secs_f64());
+        println!(
+            "chaos: {:6.1} s {fault} {whom}",
+            began.elapsed().as_secs_f64()
+        );
         hit.inject(world)
             .await
             .with_context(|| format!("{fault} could not be made to happen to {whom}"))?;
@@ -186,19 +201,29 @@ fn summary(history: &History, done: &Done, violations: &[Violation]) -> Report {
     for held in history.held.values() {
         *report.by_status.entry(held.status.to_owned()).or_default() += 1;
         let own = history.own_ids.get(&held.sender).copied().unwrap_or(false);
-        let counts = if own { &mut report.own_ids } else { &mut report.other_ids };
+        let counts = if own {
+            &mut report.own_ids
+        } else {
+            &mut report.other_ids
+        };
         counts[0] += 1;
         counts[1] += usize::from(held.status == "UNKNOWN");
     }
     for violation in violations {
-        *report.violations.entry(violation.rule.to_owned()).or_default() += 1;
+        *report
+            .violations
+            .entry(violation.rule.to_owned())
+            .or_default() += 1;
     }
     report
 }
 
 /// Writes down what a person needs who looks into a failed run.
 fn keep(dir: &Path, history: &History, violations: &[Violation]) -> anyhow::Result<()> {
-    write_private(&dir.join("heard.json"), &serde_json::to_string(&history.heard)?)?;
+    write_private(
+        &dir.join("heard.json"),
+        &serde_json::to_string(&history.heard)?,
+    )?;
     for violation in violations.iter().take(STORIES_MAX) {
         println!("VIOLATION {}: {}", violation.rule, violation.what);
         if let Some(recipient) = &violation.recipient {

@@ -13,6 +13,7 @@ mod rabbitmq;
 
 use anyhow::Context;
 
+pub(crate) use postgres::empty as empty_database;
 pub(crate) use rabbitmq::control as rabbitmq_control;
 
 use crate::supervise::Crew;

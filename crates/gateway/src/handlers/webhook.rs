@@ -18,7 +18,7 @@ use crate::problem::{Kind, Problem};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::schema::PhoneText;
-use crate::webhook::{Receipt, Step, Trust, step, trust};
+use crate::webhook::{Receipt, Step, Trust, is_of, step, trust};
 
 /// Bytes of an event; those that we subscribe to have a few kilobytes.
 const BODY_MAX: usize = 1_024 * 1_024;
@@ -51,6 +51,10 @@ pub struct Report {
         example = json!({"status": "ok"}))))]
 pub async fn report(report: Report, gateway: Data<Gateway>) -> Answer {
     let (phone, generation) = (&report.phone, report.generation);
+    if !is_of(&report.envelope, phone, generation) {
+        let detail = "the event is of another session than its path says";
+        return Err(Problem::fault("/session", detail));
+    }
     match step(report.trust, &report.envelope) {
         Step::Record(status) => {
             let db = gateway.store.client().await?;
@@ -75,10 +79,9 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
     let written = receipts::Report {
         sender: phone.clone(),
         generation,
-        message_id: receipt.message_id,
+        message_id: receipt.message_id.clone(),
         ack: receipt.ack,
-        // A worker whose clock is ahead must not write the future down.
-        at: receipt.at.filter(|at| *at <= now),
+        at: receipt.believable_at(now),
     };
     gateway.acks.write(written).await?;
     if !refused {
@@ -86,7 +89,7 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
     }
     let mut db = gateway.store.client().await?;
     // It is about the number, whichever worker tells.
-    if let Some(restriction) = receipt.restriction {
+    if let Some(restriction) = receipt.restriction_at(now) {
         let restriction = health::Restriction {
             code: restriction.kind.code(),
             reason: restriction.kind.reason().to_owned(),

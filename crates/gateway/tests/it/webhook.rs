@@ -92,7 +92,7 @@ async fn what_is_unknown_is_answered_and_what_is_no_event_refused() {
     report(&app, generation, &status("DANCING"), Some(HMAC_KEY))
         .await
         .is(200);
-    let other = json!({"event": "call.received", "session": "x", "payload": {"a": 1}});
+    let other = json!({"event": "call.received", "session": "42108077", "payload": {"a": 1}});
     report(&app, generation, &other, Some(HMAC_KEY))
         .await
         .is(200);

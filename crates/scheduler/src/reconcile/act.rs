@@ -2,13 +2,11 @@
 
 use policy::session_plan::Step;
 use store::reconcile::Due;
-use waha::sessions::{SessionConfig, SessionInfo, WebhookConfig};
+use waha::sessions::{GENERATION, SessionConfig, SessionInfo, WebhookConfig};
 use waha::{CallError, Waha};
 
 use crate::fleet::Fleet;
 
-/// The key under which a session carries its placement; it comes back in each webhook.
-const GENERATION: &str = "wahacast.generation";
 /// What is listened to. `message.any` tells of our own messages as soon as the worker made them.
 const EVENTS: [&str; 3] = ["session.status", "message.ack", "message.any"];
 

@@ -46,10 +46,18 @@ pub(crate) fn recipients(history: &History) -> Vec<Violation> {
                 format!("{status}, and heard {heard} times"),
             )),
             ("SENT" | "DELIVERED" | "READ", 0) => {
-                found.push(violation("lost", recipient, format!("{status}, and never heard")));
+                found.push(violation(
+                    "lost",
+                    recipient,
+                    format!("{status}, and never heard"),
+                ));
             }
             ("FAILED" | "CANCELLED" | "PENDING" | "SUPPRESSED", 1) => {
-                found.push(violation("denied", recipient, format!("{status}, and heard")));
+                found.push(violation(
+                    "denied",
+                    recipient,
+                    format!("{status}, and heard"),
+                ));
             }
             _ => {}
         }

@@ -69,7 +69,9 @@ impl Hit {
             Fault::KillRabbitmq => world.signal("rabbitmq", Signal::SIGKILL),
             Fault::RestartPostgresql => world.stop_process("postgres").await?,
             Fault::KillPostgresql => world.signal("postgres", Signal::SIGKILL),
-            Fault::DiskAlarm => rabbitmq_control(&world.work, &disk_free_limit("999TB")).await?,
+            Fault::DiskAlarm => {
+                rabbitmq_control(&world.work, &disk_free_limit("999000000000000")).await?
+            }
             Fault::Link(_, trouble) => self.link(world).set(match trouble {
                 Trouble::Cut => Mode::Cut,
                 Trouble::Stall => Mode::Stalled,
@@ -92,7 +94,9 @@ impl Hit {
             Fault::RestartPostgresql | Fault::KillPostgresql => {
                 world.start_process("postgres").await?;
             }
-            Fault::DiskAlarm => rabbitmq_control(&world.work, &disk_free_limit("200MB")).await?,
+            Fault::DiskAlarm => {
+                rabbitmq_control(&world.work, &disk_free_limit("200000000")).await?
+            }
             Fault::Link(..) => self.link(world).set(Mode::Open),
             Fault::TimeLock => self.forget_lies(world).await?,
             _ => {}
@@ -132,7 +136,14 @@ impl Hit {
             ],
         };
         for lie in lies {
-            control(world, self.worker, reqwest::Method::POST, "fault", Some(lie)).await?;
+            control(
+                world,
+                self.worker,
+                reqwest::Method::POST,
+                "fault",
+                Some(lie),
+            )
+            .await?;
         }
         Ok(())
     }
@@ -158,7 +169,14 @@ impl Hit {
         }
         let place = usize::try_from(self.pick >> 8).unwrap_or(0) % working.len();
         let body = json!({"session": working[place]["name"]});
-        control(world, self.worker, reqwest::Method::POST, "unlink", Some(body)).await
+        control(
+            world,
+            self.worker,
+            reqwest::Method::POST,
+            "unlink",
+            Some(body),
+        )
+        .await
     }
 
     /// Ends the lies of a worker that do not end by themselves; with them go those of the base.

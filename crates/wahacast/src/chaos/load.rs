@@ -130,7 +130,9 @@ impl Load {
                 .get(format!("{}/api/sessions?all=true", worker.url))
                 .header("X-Api-Key", &worker.api_key);
             // A worker that is just restarting answers nobody.
-            let Ok(answer) = list.send().await else { continue };
+            let Ok(answer) = list.send().await else {
+                continue;
+            };
             let list: Value = answer.json().await.unwrap_or_default();
             for session in list.as_array().into_iter().flatten() {
                 let name = session["name"].as_str().unwrap_or_default();
@@ -178,7 +180,12 @@ impl Load {
         while !self.stopped() {
             for n in 0..NUMBERS {
                 let sender = number(n);
-                let open = self.state().open.values().filter(|one| **one == sender).count();
+                let open = self
+                    .state()
+                    .open
+                    .values()
+                    .filter(|one| **one == sender)
+                    .count();
                 if open < OPEN_MAX && !self.stopped() {
                     turn += 1;
                     let count = chance.random_range(RECIPIENTS);
@@ -200,7 +207,10 @@ impl Load {
         let recipients: Vec<_> = numbers.map(|n| format!("49{n:010}")).collect();
         let body = json!({"sender_number": sender, "recipients": recipients,
             "template": "Hello {{number}}, this is chaos", "variables": {"number": "you"}});
-        let answer = self.api(turn).call(Method::POST, "/api/send", Some(body)).await;
+        let answer = self
+            .api(turn)
+            .call(Method::POST, "/api/send", Some(body))
+            .await;
         match answer {
             Ok((StatusCode::ACCEPTED, body)) => {
                 let id = body["id"].as_str().and_then(|id| id.parse().ok());
@@ -267,7 +277,11 @@ impl Load {
                 let Some((last, ..)) = page.last() else { break };
                 after = *last;
                 let going_on = |status: &&String| !ends.contains(status.as_str());
-                open += page.iter().map(|(.., status)| status).filter(going_on).count();
+                open += page
+                    .iter()
+                    .map(|(.., status)| status)
+                    .filter(going_on)
+                    .count();
             }
             if open == 0 {
                 break;

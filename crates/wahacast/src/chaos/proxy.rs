@@ -203,7 +203,10 @@ mod tests {
         proxy.set(Mode::Slow(Duration::from_millis(60)));
         let began = Instant::now();
         assert_eq!(say(&mut stream, 3).await.unwrap(), 3);
-        assert!(began.elapsed() >= Duration::from_millis(120), "late both ways");
+        assert!(
+            began.elapsed() >= Duration::from_millis(120),
+            "late both ways"
+        );
         proxy.set(Mode::Cut);
         assert!(say(&mut stream, 4).await.is_err());
         let mut fresh = TcpStream::connect(proxy.address()).await.unwrap();

@@ -36,7 +36,10 @@ const DONE: Duration = Duration::from_secs(60);
 pub(crate) fn measure(faults: &mut [Happened], heard: &[Heard]) {
     let mut by_worker: BTreeMap<usize, Vec<OffsetDateTime>> = BTreeMap::new();
     for one in heard {
-        by_worker.entry(one.worker).or_default().push(one.arrived_at);
+        by_worker
+            .entry(one.worker)
+            .or_default()
+            .push(one.arrived_at);
     }
     for fault in faults {
         for times in by_worker.values() {
@@ -51,7 +54,9 @@ pub(crate) fn measure(faults: &mut [Happened], heard: &[Heard]) {
             }
             fault.recovery = fault.recovery.max((*next - fault.healed).as_seconds_f64());
             let around = &times[began - 1..=healed];
-            let gaps = around.windows(2).map(|pair| (pair[1] - pair[0]).as_seconds_f64());
+            let gaps = around
+                .windows(2)
+                .map(|pair| (pair[1] - pair[0]).as_seconds_f64());
             fault.silence = gaps.fold(fault.silence, f64::max);
         }
     }

@@ -73,9 +73,15 @@ impl Report {
             ("messages owed", self.messages.to_string()),
             ("lost", of(&["lost"]).to_string()),
             ("heard twice", of(&["doubled"]).to_string()),
-            ("heard and denied, or invented", of(&["denied", "invented"]).to_string()),
+            (
+                "heard and denied, or invented",
+                of(&["denied", "invented"]).to_string(),
+            ),
             ("R1, R2, R3 broken", of(&["R1", "R2", "R3"]).to_string()),
-            ("conservation broken", of(&["conservation", "audit"]).to_string()),
+            (
+                "conservation broken",
+                of(&["conservation", "audit"]).to_string(),
+            ),
             ("campaigns stuck", of(&["stuck"]).to_string()),
             ("other violations", of(&["answer"]).to_string()),
             ("UNKNOWN, own ids", per_million(self.own_ids)),
@@ -149,7 +155,10 @@ pub(crate) fn merge(files: &[impl AsRef<Path>]) -> anyhow::Result<String> {
     }
     let minutes = all.load_secs / 60.0;
     let seeds = seeds.join(", ");
-    Ok(format!("{minutes:.0} minutes of load; seeds {seeds}\n\n{}", all.text()))
+    Ok(format!(
+        "{minutes:.0} minutes of load; seeds {seeds}\n\n{}",
+        all.text()
+    ))
 }
 
 #[cfg(test)]

@@ -120,7 +120,12 @@ impl Fault {
     pub(crate) fn of_parts() -> Vec<Self> {
         use Service as S;
         let services = [S::Gateway, S::Scheduler, S::Sender];
-        let links = [Link::Postgresql, Link::Rabbitmq, Link::Worker, Link::Webhooks];
+        let links = [
+            Link::Postgresql,
+            Link::Rabbitmq,
+            Link::Worker,
+            Link::Webhooks,
+        ];
         let troubles = [Trouble::Cut, Trouble::Stall, Trouble::Slow];
         let mut all = vec![
             Self::FenceSender,
@@ -249,7 +254,10 @@ mod tests {
     fn names_are_stable() {
         for (fault, name) in [
             (Fault::Kill(Service::Gateway), "kill_gateway"),
-            (Fault::Link(Link::Webhooks, Trouble::Stall), "stall_webhooks"),
+            (
+                Fault::Link(Link::Webhooks, Trouble::Stall),
+                "stall_webhooks",
+            ),
             (Fault::FenceSender, "fence_sender"),
             (Fault::DiskAlarm, "disk_alarm"),
         ] {

@@ -123,6 +123,8 @@ impl World {
         let settings = settings(seed, webhooks.address());
         let urls = servers::start(&work, &crew, Given::default()).await?;
         let (database, amqp) = (urls.database.clone(), urls.amqp.clone());
+        // An earlier run's workers are gone with their proxies.
+        servers::empty_database(&database).await?;
         let plan = plan(work.path());
         let ground = Ground::new(&work, &plan, &settings, urls)?;
         services::migrate(&ground).await?;
@@ -145,8 +147,10 @@ impl World {
         }
         webhooks.retarget(gateways.clone());
         let fleet = simulator::plan(&ground, &plan, &settings, &crew)?;
-        let (started, workers) =
-            tokio::join!(services::start_all(handles.clone()), simulator::start(fleet));
+        let (started, workers) = tokio::join!(
+            services::start_all(handles.clone()),
+            simulator::start(fleet)
+        );
         started?;
         let workers = workers?;
         let mut worker_links = Vec::new();
@@ -269,11 +273,7 @@ async fn reroute(program: &mut Program, database: &str, amqp: &str) -> anyhow::R
         ("DATABASE_URL", database, &links.postgresql),
         ("AMQP_URL", amqp, &links.rabbitmq),
     ] {
-        let by_proxy = url.replacen(
-            &address(url)?.to_string(),
-            &proxy.address().to_string(),
-            1,
-        );
+        let by_proxy = url.replacen(&address(url)?.to_string(), &proxy.address().to_string(), 1);
         program.environment.push((name.to_owned(), by_proxy));
     }
     Ok(links)

@@ -182,6 +182,26 @@ async fn drop_stale_pid_file(cluster: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Empties the database of `url`: it is dropped and made anew.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub(crate) async fn empty(url: &str) -> anyhow::Result<()> {
+    let (server, _) = url.rsplit_once('/').context("a database has no name")?;
+    let (client, connection) =
+        tokio_postgres::connect(&format!("{server}/postgres"), tokio_postgres::NoTls).await?;
+    let connection = tokio::spawn(connection);
+    client
+        .batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))
+        .await?;
+    client
+        .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
+        .await?;
+    drop(client);
+    connection.await??;
+    Ok(())
+}
+
 async fn ensure_database(url: &str) -> anyhow::Result<()> {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
     let connection = tokio::spawn(connection);
