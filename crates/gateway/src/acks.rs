@@ -121,13 +121,11 @@ mod tests {
             ack: 1,
             at: None,
         };
-        let (first, second) = (writer.clone(), report.clone());
-        let waits = tokio::spawn(async move { first.write(second).await });
-        while writer.reports.capacity() > 0 {
-            tokio::task::yield_now().await;
-        }
+        let waits = writer.write(report.clone());
+        // Polled once, it has taken the only place.
+        futures_util::pin_mut!(waits);
+        assert!(futures_util::poll!(&mut waits).is_pending());
         let refused = writer.write(report).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Unavailable);
-        waits.abort();
     }
 }

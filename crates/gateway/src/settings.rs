@@ -27,8 +27,8 @@ chassis::settings! {
         "GATEWAY_DATABASE_CONNECTIONS" => database_connections: usize = 16, 2..=200;
         /// Seconds without a heartbeat after which a sender replica counts as dead.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
-        /// Seconds that a number rests when WhatsApp reports that it may not start chats (errors 463
-        /// and 475) and does not say for how long.
+        /// Seconds that a number rests when WhatsApp reports that it may not start chats (errors
+        /// 463 and 475) and does not say for how long.
         "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
         /// Seconds that chance adds to each message delay, at most; for estimates.
         "MESSAGE_DELAY_JITTER" => jitter_max: Duration = 15, 0.0..=3_600.0;
@@ -69,8 +69,8 @@ chassis::settings! {
         "MAX_RECIPIENTS" => recipients: usize = 1_000_000, 1..=10_000_000;
         /// Variables of one campaign, and of one recipient.
         "MAX_VARIABLES" => variables: usize = 100, 0..=1_000;
-        /// Reports of workers on messages that may wait to be written. More are refused with 503, and
-        /// WAHA repeats them; a burst of a whole fleet is a few thousand.
+        /// Reports of workers on messages that may wait to be written. More are refused with 503,
+        /// and WAHA repeats them; a burst of a whole fleet is a few thousand.
         "ACK_QUEUE_MAX" => reports_waiting: usize = 10_000, 1..=1_000_000;
         /// Faults listed in one answer; the rest is counted.
         "MAX_ERRORS_LISTED" => errors_listed: usize = 1_000, 1..=100_000;

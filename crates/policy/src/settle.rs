@@ -107,12 +107,10 @@ pub fn settle(facts: &Facts) -> Step {
                 Step::NeverArrived
             }
         }
-        LookUp::NotFound | LookUp::Unsupported | LookUp::GaveUp => {
-            match facts.on_unknown {
-                OnUnknown::Resend if facts.attempts < ATTEMPTS_MAX => Step::SendAgain,
-                OnUnknown::Resend | OnUnknown::Hold => Step::Unknown,
-            }
-        }
+        LookUp::NotFound | LookUp::Unsupported | LookUp::GaveUp => match facts.on_unknown {
+            OnUnknown::Resend if facts.attempts < ATTEMPTS_MAX => Step::SendAgain,
+            OnUnknown::Resend | OnUnknown::Hold => Step::Unknown,
+        },
     }
 }
 

@@ -122,7 +122,8 @@ async fn rest_number(fleet: &Fleet, due: &Due, found: Restriction) -> Result<(),
     if health::restrict(&mut db, &due.phone, &restriction).await? {
         counter!("scheduler_numbers_restricted_total", "code" => restriction.code).increment(1);
         let phone = due.phone.masked();
-        tracing::warn!(%phone, code = restriction.code, "number {phone} rests: {}", restriction.reason);
+        let (code, reason) = (restriction.code, &restriction.reason);
+        tracing::warn!(%phone, code, "number {phone} rests: {reason}");
     }
     Ok(())
 }

@@ -163,22 +163,12 @@ fn differences(campaign: &Counted) -> Vec<Difference> {
             counted,
         });
     };
-    let (says, rows) = (&campaign.says, &campaign.rows);
-    for (what, said, counted) in [
-        ("total", says.total, rows.total),
-        ("sending", says.sending, rows.sending),
-        ("sent", says.sent, rows.sent),
-        ("delivered", says.delivered, rows.delivered),
-        ("read", says.read, rows.read),
-        ("failed", says.failed, rows.failed),
-        ("cancelled", says.cancelled, rows.cancelled),
-        ("suppressed", says.suppressed, rows.suppressed),
-        ("unknown", says.unknown, rows.unknown),
-    ] {
+    for (what, said, counted) in counters(&campaign.says, &campaign.rows) {
         if said != counted {
             note(what, said.to_string(), counted.to_string());
         }
     }
+    let rows = &campaign.rows;
     if campaign.forgotten > 0 {
         let counted = campaign.forgotten.to_string();
         note("messages that nothing would ever send", "0".into(), counted);
@@ -215,6 +205,20 @@ fn differences(campaign: &Counted) -> Vec<Difference> {
         note("the status", campaign.status.to_string(), counted);
     }
     found
+}
+
+fn counters(says: &Counts, rows: &Counts) -> [(&'static str, i64, i64); 9] {
+    [
+        ("total", says.total, rows.total),
+        ("sending", says.sending, rows.sending),
+        ("sent", says.sent, rows.sent),
+        ("delivered", says.delivered, rows.delivered),
+        ("read", says.read, rows.read),
+        ("failed", says.failed, rows.failed),
+        ("cancelled", says.cancelled, rows.cancelled),
+        ("suppressed", says.suppressed, rows.suppressed),
+        ("unknown", says.unknown, rows.unknown),
+    ]
 }
 
 /// One message as the ledger holds it, for whoever compares it with what was heard.

@@ -66,7 +66,8 @@ macro_rules! select {
                 s.status_at, s.last_active, s.due_at, w.id, w.name, w.url, w.api_key, w.health,
                 s.waha_name, ",
             health_columns!(),
-            " FROM sessions s JOIN senders d ON d.phone = s.phone LEFT JOIN workers w ON w.id = s.worker_id ",
+            " FROM sessions s JOIN senders d ON d.phone = s.phone
+                LEFT JOIN workers w ON w.id = s.worker_id ",
             $rest
         )
     };

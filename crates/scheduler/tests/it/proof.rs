@@ -11,7 +11,7 @@ const RECIPIENT: &str = "49000000001";
 
 /// A message that the ledger holds for SENT and nobody ever reported on.
 async fn sent(world: &World, sender: &PhoneNumber, id: &str) -> Uuid {
-    let campaign = Uuid::now_v7();
+    let campaign = Uuid::from_u128(u128::from_str_radix(id, 16).unwrap());
     let client = world.client().await;
     let sql =
         "INSERT INTO campaigns (id, sender, template, total, sent, trace_id, status, completed_at)

@@ -215,11 +215,8 @@ impl Speakers {
         if settled || ended || rested || stale {
             speaker.campaign = None;
         }
-        let done = speaker
-            .campaign
-            .as_ref()
-            .is_none_or(|campaign| campaign.next().is_none());
-        done.then(|| speaker.phone.clone())
+        let next = speaker.campaign.as_ref().and_then(Campaign::next);
+        next.is_none().then(|| speaker.phone.clone())
     }
 
     /// Takes over what a roster says, except of senders that moved on since it was asked for.

@@ -97,7 +97,11 @@ async fn a_message_that_never_arrives_fails_in_the_end() {
     scene.campaign(&phone(1), RECIPIENTS, 3).await;
     scene.all_ended().await;
     assert_eq!(scene.messages_with(2).await, 2, "the others are SENT");
-    assert_eq!(scene.messages_with(5).await, 1, "FAILED: provably not heard");
+    assert_eq!(
+        scene.messages_with(5).await,
+        1,
+        "FAILED: provably not heard"
+    );
     sender.stop().await;
 }
 
@@ -118,9 +122,11 @@ async fn a_number_whose_acks_stopped_rests_until_one_comes() {
     client.execute(sql, &[]).await.unwrap();
     scene.campaign(&phone(1), RECIPIENTS, 3).await;
     let rests = eventually("the number to rest", BOUND, async || {
-        let sql = "SELECT rest_code, EXTRACT(EPOCH FROM resting_until - now())::float8 FROM senders";
+        let sql =
+            "SELECT rest_code, EXTRACT(EPOCH FROM resting_until - now())::float8 FROM senders";
         let row = client.query_one(sql, &[]).await.unwrap();
-        row.get::<_, Option<String>>(0).zip(row.get::<_, Option<f64>>(1))
+        row.get::<_, Option<String>>(0)
+            .zip(row.get::<_, Option<f64>>(1))
     })
     .await;
     assert_eq!(rests.0, "silent");
@@ -135,7 +141,9 @@ async fn a_number_whose_acks_stopped_rests_until_one_comes() {
     let heard = scene.heard().await.len();
     assert!(heard < 3, "it rests before its campaign is over");
     let mut client = scene.db.store.client().await.unwrap();
-    store::receipts::record(&mut client, &[report]).await.unwrap();
+    store::receipts::record(&mut client, &[report])
+        .await
+        .unwrap();
     tokio::time::timeout(Duration::from_secs(30), scene.all_ended())
         .await
         .expect("an ack ends the rest at once");
