@@ -141,11 +141,17 @@ impl Receipt {
         self.at.filter(|at| *at <= now && now - *at <= AGE_MAX)
     }
 
-    /// The restriction, if it is in force at `now` as far as it says.
+    /// The restriction, unless it is over at `now`; without an end where that cannot be believed.
     pub fn restriction_at(&self, now: OffsetDateTime) -> Option<Restriction> {
-        let in_force = |until: OffsetDateTime| until > now && until - now <= RESTRICTION_MAX;
-        self.restriction
-            .filter(|restriction| restriction.until.is_none_or(in_force))
+        let restriction = self.restriction?;
+        let until = restriction
+            .until
+            .filter(|until| *until - now <= RESTRICTION_MAX);
+        let over = until.is_some_and(|until| until <= now);
+        (!over).then_some(Restriction {
+            until,
+            ..restriction
+        })
     }
 }
 
@@ -223,14 +229,15 @@ mod tests {
                 believed
             );
         }
-        for (until, in_force) in [
-            (None, true),
-            (Some(now + day), true),
-            (Some(now), false),
-            (Some(now + 400 * day), false),
+        for (until, told) in [
+            (None, Some(None)),
+            (Some(now + day), Some(Some(now + day))),
+            (Some(now), None),
+            (Some(now + 400 * day), Some(None)),
         ] {
             let restriction = receipt(None, until).restriction_at(now);
-            assert_eq!(restriction.is_some(), in_force, "{until:?}");
+            let restriction = restriction.map(|restriction| restriction.until);
+            assert_eq!(restriction, told, "{until:?}");
         }
     }
 

@@ -43,7 +43,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_order_of_reports_does_not_matter(acks in proptest::collection::vec(-1_i16..=4, 1..6)) {
+        fn the_order_of_reports_does_not_matter(
+            acks in proptest::collection::vec(-1_i16..=4, 1..6),
+        ) {
             let in_order =
                 |acks: &[i16]| acks.iter().fold(None, |old, new| Some(merge(old, *new)));
             let mut sorted = acks.clone();

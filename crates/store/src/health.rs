@@ -49,15 +49,16 @@ pub struct Restriction {
     pub otherwise: Duration,
 }
 
-// A stated end is believed, also when it is nearer than what was guessed before; a guess never
-// shortens a rest that is under way.
+// A stated end is believed, also when it is nearer than what was guessed before, unless it is over
+// already: then it says nothing. A guess never shortens a rest that is under way.
 const RESTRICT: &str = "
     WITH locked AS MATERIALIZED (
         SELECT phone, resting_until, rest_code = ANY ($6) AND resting_until > now() AS already
         FROM senders WHERE phone = $1 FOR NO KEY UPDATE
     )
     UPDATE senders d SET
-        resting_until = COALESCE($4, CASE WHEN l.already THEN l.resting_until
+        resting_until = COALESCE(CASE WHEN $4 > now() THEN $4 END,
+            CASE WHEN l.already THEN l.resting_until
             ELSE now() + make_interval(secs => $5) END),
         rest_code = $2, rest_reason = $3,
         rests = d.rests + CASE WHEN l.already THEN 0 ELSE 1 END
