@@ -8,6 +8,7 @@
 
 mod api;
 mod bad_input;
+mod chaos;
 mod checks;
 mod fleet;
 mod guide;

@@ -36,6 +36,11 @@ const TAIL: usize = 25;
 /// Pacing is measured, so no two systems share the processors.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+/// The turn of one system; held for as long as it runs.
+pub(crate) async fn one_at_a_time() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
 /// What to start. Settings are environment variables, as for a deployment.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -115,7 +120,7 @@ pub(crate) struct System {
 impl System {
     /// Starts what is planned and waits until it is ready.
     pub(crate) async fn start(plan: Plan) -> Self {
-        let turn = ONE_AT_A_TIME.lock().await;
+        let turn = one_at_a_time().await;
         let database = match plan.own_postgres {
             true => None,
             false => Some(testkit::database().await),
