@@ -2,8 +2,9 @@
 //!
 //! Nobody must hear a message twice because we crashed or a server stammered. Proof is taken in
 //! this order: WhatsApp's report on it, a find at the worker, its absence there. Absence proves
-//! something only of an id that we chose, and only when the worker cannot still be at the request:
-//! then it is said again as the very same message.
+//! something only of an id that we chose, only when the worker cannot still be at the request, and
+//! only when it has not been disturbed meanwhile, because what it forgot it does not know either.
+//! Then the message is said again as the very same one.
 
 use std::time::Duration;
 
@@ -60,10 +61,16 @@ pub struct Facts {
     pub look_up: LookUp,
     /// Whether it carries an id that we chose.
     pub own_id: bool,
-    /// Since it left at the latest.
+    /// From when it left at the latest to when the worker was asked. Not to now: an answer that
+    /// took its time, or was read late, is as old as its question.
     pub since_left: Duration,
     /// The longest that the worker may be at it.
     pub horizon: Duration,
+    /// Whether the worker's process and the number's session have run without a break since
+    /// before it left. A worker keeps its chats only after WhatsApp was told (NOWEB writes its
+    /// store on its own event), so one that was killed or lost its link in between forgot. `None`
+    /// where that is not known yet.
+    pub undisturbed: Option<bool>,
     /// Attempts so far, the one in question included.
     pub attempts: i16,
     /// The operator's choice.
@@ -100,7 +107,8 @@ pub fn settle(facts: &Facts) -> Step {
         LookUp::NotAsked => Step::Ask,
         LookUp::Found => Step::Sent,
         LookUp::NotFound if facts.since_left < facts.horizon => Step::AskAgain,
-        LookUp::NotFound if facts.own_id => {
+        LookUp::NotFound if facts.own_id && facts.undisturbed.is_none() => Step::AskAgain,
+        LookUp::NotFound if facts.own_id && facts.undisturbed == Some(true) => {
             if facts.attempts < ATTEMPTS_MAX {
                 Step::SendAgain
             } else {
@@ -108,8 +116,11 @@ pub fn settle(facts: &Facts) -> Step {
             }
         }
         LookUp::NotFound | LookUp::Unsupported | LookUp::GaveUp => match facts.on_unknown {
+            OnUnknown::Hold => Step::Unknown,
+            // Still a chance that it is reported on, and no use in saying it beside itself.
+            OnUnknown::Resend if facts.since_left < facts.horizon => Step::AskAgain,
             OnUnknown::Resend if facts.attempts < ATTEMPTS_MAX => Step::SendAgain,
-            OnUnknown::Resend | OnUnknown::Hold => Step::Unknown,
+            OnUnknown::Resend => Step::Unknown,
         },
     }
 }
@@ -134,6 +145,7 @@ mod tests {
             own_id,
             since_left: Duration::from_secs(secs),
             horizon: Duration::from_secs(130),
+            undisturbed: Some(true),
             attempts: 1,
             on_unknown: OnUnknown::Hold,
         }
@@ -157,6 +169,28 @@ mod tests {
             let facts = facts(record, look_up, own_id, secs);
             assert_eq!(settle(&facts), step, "{facts:?}");
         }
+    }
+
+    #[test]
+    fn the_absence_of_what_may_have_been_forgotten_proves_nothing() {
+        let mut facts = facts(None, LookUp::NotFound, true, 500);
+        facts.undisturbed = None;
+        assert_eq!(settle(&facts), Step::AskAgain);
+        facts.undisturbed = Some(false);
+        assert_eq!(settle(&facts), Step::Unknown);
+        facts.on_unknown = OnUnknown::Resend;
+        assert_eq!(
+            settle(&facts),
+            Step::SendAgain,
+            "the operator takes the risk"
+        );
+        facts.since_left = Duration::from_secs(129);
+        facts.look_up = LookUp::Unsupported;
+        assert_eq!(
+            settle(&facts),
+            Step::AskAgain,
+            "but not while it is under way"
+        );
     }
 
     #[test]
@@ -186,27 +220,31 @@ mod tests {
             own_id: bool,
             (since, horizon) in (0_u64..300, 0_u64..300),
             attempts in 1_i16..8,
-            resend: bool,
+            (resend, undisturbed) in any::<(bool, Option<bool>)>(),
         ) {
             let on_unknown = if resend { OnUnknown::Resend } else { OnUnknown::Hold };
             let facts = Facts {
-                record, look_up, own_id, attempts, on_unknown,
+                record, look_up, own_id, attempts, on_unknown, undisturbed,
                 since_left: Duration::from_secs(since),
                 horizon: Duration::from_secs(horizon),
             };
             let step = settle(&facts);
             if step == Step::SendAgain {
-                let absent = look_up == LookUp::NotFound && since >= horizon;
+                let absent = look_up == LookUp::NotFound && own_id
+                    && undisturbed == Some(true);
                 prop_assert!(record.is_none() && look_up != LookUp::Found);
-                prop_assert!(attempts < ATTEMPTS_MAX);
-                prop_assert!(absent && own_id || resend, "{:?}", facts);
+                prop_assert!(attempts < ATTEMPTS_MAX && since >= horizon);
+                prop_assert!(absent || resend, "{:?}", facts);
             }
             if step == Step::Unknown {
                 prop_assert!(record.is_none() && look_up != LookUp::Found);
             }
             let asks = matches!(step, Step::Ask | Step::AskAgain);
+            let waits = look_up == LookUp::NotFound
+                || resend && matches!(look_up, LookUp::Unsupported | LookUp::GaveUp);
+            let unsure = look_up == LookUp::NotFound && own_id && undisturbed.is_none();
             prop_assert_eq!(asks, record.is_none() && (look_up == LookUp::NotAsked
-                || look_up == LookUp::NotFound && since < horizon));
+                || waits && since < horizon || unsure));
         }
     }
 }

@@ -26,8 +26,8 @@ pub struct Facts<'a> {
     pub retry_at: Option<OffsetDateTime>,
     /// The earliest moment that the sender's delays allow its next message.
     pub paced_until: Option<OffsetDateTime>,
-    /// Whether a message of the sender is on its way right now.
-    pub in_flight: bool,
+    /// When the sender's message that is on its way was claimed; `None` when there is none.
+    pub in_flight_at: Option<OffsetDateTime>,
     /// Whether any sender replica is alive.
     pub replicas_alive: bool,
     /// Whether the broker can be used.
@@ -167,10 +167,14 @@ fn sending(facts: &Facts<'_>) -> Option<Waiting> {
     )
 }
 
+/// An answer that takes longer than this is waited for, or looked for, and people should know.
+const ANSWER_USUAL: time::Duration = time::Duration::seconds(5);
+
 /// What the delays are waiting for.
 fn pace(facts: &Facts<'_>, now: OffsetDateTime) -> Option<Waiting> {
-    if facts.in_flight {
-        return None;
+    if let Some(at) = facts.in_flight_at {
+        let reason = "a message has left and its outcome is not known yet; it is being found out";
+        return (now - at > ANSWER_USUAL).then(|| wait(reason, Some(now)))?;
     }
     if let Some(at) = facts.retry_at.filter(|at| *at > now) {
         return wait("its last messages are tried again", Some(at));
@@ -223,7 +227,7 @@ mod tests {
             earlier: None,
             retry_at: None,
             paced_until: None,
-            in_flight: false,
+            in_flight_at: None,
             replicas_alive: true,
             broker_up: true,
         }
@@ -244,7 +248,10 @@ mod tests {
     fn nothing_to_wait_for() {
         check(|_| {}, None);
         check(|f| f.status = CampaignStatus::Completed, None);
-        check(|f| (f.in_flight, f.paced_until) = (true, Some(LATER)), None);
+        check(
+            |f| (f.in_flight_at, f.paced_until) = (Some(NOW), Some(LATER)),
+            None,
+        );
         check(|f| f.status = CampaignStatus::Cancelled, None);
     }
 
@@ -324,6 +331,12 @@ mod tests {
         check(
             |f| f.paced_until = Some(LATER),
             Some(("the sender keeps its delays between messages", Some(LATER))),
+        );
+        let looked_for =
+            "a message has left and its outcome is not known yet; it is being found out";
+        check(
+            |f| f.in_flight_at = Some(NOW - Duration::seconds(6)),
+            Some((looked_for, Some(NOW))),
         );
         check(
             |f| f.status = CampaignStatus::Pending,

@@ -3,7 +3,7 @@
 //! No transaction is open and no lock is held while the worker is spoken to.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use chassis::Shutdown;
@@ -33,8 +33,9 @@ pub struct Line {
     pub tenure: Tenure,
     /// The worker.
     pub waha: Waha,
-    /// Whether it lets us choose the ids of messages.
-    pub own_ids: bool,
+    /// Whether it lets us choose the ids of messages, until it ignores one: what it was when it
+    /// was asked is not what it is after an update.
+    pub own_ids: AtomicBool,
     /// Raised when we are to leave the lane.
     pub leaving: Shutdown,
     /// Look-ups that wait for the worker to come back; while there are any, nothing is said.
@@ -108,7 +109,7 @@ impl Line {
             phone: flight.phone.clone(),
             generation: flight.generation,
             key: flight.key,
-            message_id: self.own_ids.then(|| self.new_message_id()),
+            message_id: self.own_ids().then(|| self.new_message_id()),
         };
         let claimed = match context.writer.claim(claim).await {
             ClaimAnswer::Granted(claimed) => claimed,
@@ -118,7 +119,7 @@ impl Line {
         let _permit = context.sends.acquire().await;
         let mut said = Said {
             text: String::new(),
-            own_id: claimed.message_id.filter(|_| self.own_ids),
+            own_id: claimed.message_id.filter(|_| self.own_ids()),
             attempts: claimed.attempt,
             began: context.clock.now(),
             left: context.moments.now(),
@@ -135,6 +136,11 @@ impl Line {
             }
         };
         Spoken::Answered(Answered { at, outcome, said })
+    }
+
+    /// Whether the worker lets us choose the ids of messages.
+    pub(crate) fn own_ids(&self) -> bool {
+        self.own_ids.load(Ordering::Acquire)
     }
 
     fn new_message_id(&self) -> String {
@@ -166,7 +172,7 @@ impl Line {
         let said = &answered.said;
         let outcome = match verdict {
             Verdict::Sent { message_id } => Outcome::Sent {
-                message_id: other_id(message_id, said),
+                message_id: self.other_id(message_id, said),
                 proof: Proof::Answer,
             },
             Verdict::Failed { code, detail } => Outcome::Failed(cause(code, detail)),
@@ -192,29 +198,47 @@ impl Line {
             to = %said.recipient.masked(), status = outcome.status().name(),
             "a message was said"
         );
-        let concluded = self
-            .write(flight.phone.clone(), flight.key, outcome.clone())
-            .await;
-        Some((concluded, outcome))
+        let conclusion = self.conclusion(&flight.phone, flight.key, outcome.clone());
+        Some((self.write(conclusion).await, outcome))
+    }
+
+    /// The id that the worker gave a message, where it is another than ours. From then on its word
+    /// that it does not know an id of ours proves nothing.
+    fn other_id(&self, told: Option<String>, said: &Said) -> Option<String> {
+        let other = told.filter(|told| Some(told) != said.own_id.as_ref());
+        if other.is_some() && said.own_id.is_some() && self.own_ids.swap(false, Ordering::AcqRel) {
+            metrics::counter!("sender_ids_ignored_total").increment(1);
+            tracing::warn!(worker.id = %self.tenure.worker,
+                "a worker that should let us choose message ids gave one of its own");
+        }
+        other
+    }
+
+    /// What is to be written of a message that was claimed on this lane.
+    pub(crate) fn conclusion(
+        &self,
+        phone: &PhoneNumber,
+        key: MessageKey,
+        outcome: Outcome,
+    ) -> Conclusion {
+        Conclusion {
+            tenure: self.tenure,
+            phone: phone.clone(),
+            key,
+            claimed_on: self.tenure.worker,
+            outcome,
+        }
     }
 
     /// Writes down what became of a message, and puts its number to rest when WhatsApp has fallen
     /// silent about it.
-    pub(crate) async fn write(
-        &self,
-        phone: PhoneNumber,
-        key: MessageKey,
-        outcome: Outcome,
-    ) -> Option<Written> {
-        metrics::counter!("sender_messages_total", "outcome" => outcome.status().name())
-            .increment(1);
-        let conclusion = Conclusion {
-            tenure: self.tenure,
-            phone: phone.clone(),
-            key,
-            outcome,
-        };
-        let sent = matches!(conclusion.outcome, Outcome::Sent { .. });
+    pub(crate) async fn write(&self, conclusion: Conclusion) -> Option<Written> {
+        let status = conclusion.outcome.status().name();
+        metrics::counter!("sender_messages_total", "outcome" => status).increment(1);
+        let (phone, sent) = (
+            conclusion.phone.clone(),
+            matches!(conclusion.outcome, Outcome::Sent { .. }),
+        );
         let concluded = self.context.writer.conclude(conclusion).await?;
         let rested = sent && self.rest_if_silent(&phone, &concluded).await;
         Some(Written { concluded, rested })
@@ -228,16 +252,6 @@ pub struct Written {
     pub concluded: Concluded,
     /// The number rests, so that what is known of it here is old.
     pub rested: bool,
-}
-
-/// The id that the worker gave a message, where it is another than ours.
-fn other_id(told: Option<String>, said: &Said) -> Option<String> {
-    let other = told.filter(|told| Some(told) != said.own_id.as_ref());
-    if other.is_some() && said.own_id.is_some() {
-        metrics::counter!("sender_ids_ignored_total").increment(1);
-        tracing::warn!("a worker that should let us choose message ids gave one of its own");
-    }
-    other
 }
 
 /// What was provably not sent, through no fault of the recipient.

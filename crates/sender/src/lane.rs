@@ -8,7 +8,7 @@ mod load;
 mod speakers;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use chassis::Shutdown;
 use futures_util::StreamExt;
@@ -23,6 +23,7 @@ use store::ledger::Outcome;
 use store::{StoreError, roster};
 use tokio::sync::{mpsc, watch};
 
+use self::load::{Asked, Roster};
 use self::speakers::Speakers;
 use crate::context::Context;
 use crate::flight::{Answered, Flight, Line, Spoken, Written};
@@ -64,7 +65,7 @@ enum Event {
     },
     Loaded {
         only: Option<PhoneNumber>,
-        asked_at: u64,
+        asked: Asked,
         roster: Result<Roster, StoreError>,
     },
     /// Something that changes nothing here was written.
@@ -83,12 +84,6 @@ impl Event {
             None => Self::Noted,
         }
     }
-}
-
-struct Roster {
-    /// `None`: the lane is not ours any more.
-    wake: Option<i64>,
-    speakers: Vec<roster::Speaker>,
 }
 
 /// Wait after a load that failed, or a claim that was refused twice in a row.
@@ -146,7 +141,7 @@ impl LaneTask {
                 context,
                 tenure,
                 waha,
-                own_ids: facts.own_message_ids,
+                own_ids: AtomicBool::new(facts.own_message_ids),
                 leaving: Shutdown::new(),
                 away: AtomicUsize::new(0),
             }),
@@ -262,9 +257,9 @@ impl LaneTask {
             }
             Event::Loaded {
                 only,
-                asked_at,
+                asked,
                 roster,
-            } => self.loaded(only, asked_at, roster),
+            } => self.loaded(only, asked, roster),
             Event::Noted => {}
         }
     }

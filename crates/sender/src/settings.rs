@@ -48,7 +48,7 @@ chassis::settings! {
         /// needs about 30 kB.
         "SENDS_IN_FLIGHT_MAX" => sends_in_flight_max: u32 = 2_048, 1..=65_536;
         /// Seconds to wait for the answer to a text. Longer than NOWEB itself waits for WhatsApp
-        /// (120): giving up sooner only makes outcomes unknown.
+        /// (120): giving up sooner means looking for what would have been told.
         "SEND_TIMEOUT_SECONDS" => send_timeout: Duration = 130, 1.0..=600.0;
         /// Seconds that a number rests at first when its session cannot send; doubled each time.
         "NUMBER_REST_SECONDS" => number_rest: Duration = 5, 0.1..=3_600.0;
@@ -67,9 +67,12 @@ chassis::settings! {
         /// that is away for longer may never come back, and then the message is UNKNOWN.
         "SETTLE_SECONDS_MAX" => settle_max: Duration = 600, 0.0..=86_400.0;
         /// Seconds after which a worker that answered a send with an error is done with it: what it
-        /// does not know of then was not said. One that did not answer at all is given
-        /// SEND_TIMEOUT_SECONDS.
+        /// does not know of then was not said.
         "SETTLE_QUIET_SECONDS" => settle_quiet: Duration = 10, 0.0..=600.0;
+        /// The same for a worker that did not answer at all, and half as much again for a file.
+        /// WAHA waits up to 15 seconds for the session and NOWEB 120 for WhatsApp: less, and a
+        /// message may leave again while its worker is still saying it.
+        "SETTLE_SILENT_SECONDS" => settle_silent: Duration = 150, 0.0..=3_600.0;
         /// What to do with a message that may have been heard and of which nobody can tell: `hold`
         /// it as UNKNOWN for a person to settle, or `resend` it at the risk that somebody hears it
         /// twice.
@@ -107,6 +110,15 @@ impl SenderSettings {
     /// How long the answer to a file is waited for: the worker downloads it first.
     pub fn media_timeout(&self) -> Duration {
         self.send_timeout * 3 / 2
+    }
+
+    /// The longest that a worker which does not answer may be at a request.
+    pub fn silent_horizon(&self, media: bool) -> Duration {
+        if media {
+            self.media_timeout().max(self.settle_silent * 3 / 2)
+        } else {
+            self.send_timeout.max(self.settle_silent)
+        }
     }
 
     /// Checks what no single setting can.

@@ -14,8 +14,9 @@ use models::phone::PhoneNumber;
 use models::template::Template;
 use policy::lane::Moment;
 use policy::settle::{Facts, LookUp, Step, settle};
-use store::ledger::{Cause, Outcome, Proof};
-use store::{StoreError, lanes, receipts, roster};
+use store::ledger::{Cause, Conclusion, Outcome, Proof};
+use store::receipts::{self, Evidence};
+use store::{StoreError, lanes, roster};
 use waha::messages::Lookup;
 use waha::{CallClass, CallError};
 
@@ -23,8 +24,11 @@ use crate::flight::{Line, Said, Written, cause, not_sent};
 
 /// How long a session that is not ready is waited for: a restart takes seconds, a person hours.
 const SESSION_MAX: Duration = Duration::from_secs(60);
-/// The pause between two questions.
+/// The pause between two questions: the first ones, and those of a message that stays unsettled.
 const ASK_EVERY: Duration = Duration::from_secs(1);
+const ASK_EVERY_MAX: Duration = Duration::from_secs(5);
+/// Pauses before they begin to grow.
+const QUICK_PAUSES: u32 = 10;
 
 /// A message of which nobody knows what became.
 pub(crate) struct Unsettled<'a> {
@@ -56,6 +60,52 @@ impl Drop for Away<'_> {
     }
 }
 
+/// How far the asking has come.
+struct Asking<'a> {
+    look_up: LookUp,
+    /// When the worker was asked last.
+    asked_at: Moment,
+    /// The id that the worker knows the message by, where it is not ours.
+    other_id: Option<String>,
+    /// Since when every question has failed.
+    failing_since: Option<Moment>,
+    pauses: u32,
+    /// Held while the worker does not answer; true for whoever noticed first.
+    away: Option<(Away<'a>, bool)>,
+}
+
+impl Asking<'_> {
+    const fn new(now: Moment) -> Self {
+        Self {
+            look_up: LookUp::NotAsked,
+            asked_at: now,
+            other_id: None,
+            failing_since: None,
+            pauses: 0,
+            away: None,
+        }
+    }
+
+    /// Pauses made before this one.
+    const fn pauses(&mut self) -> u32 {
+        self.pauses += 1;
+        self.pauses - 1
+    }
+
+    /// The worker has answered.
+    fn told(&mut self, told: Lookup, said: &Said) {
+        (self.failing_since, self.away) = (None, None);
+        self.look_up = match told {
+            Lookup::Found { message_id, .. } => {
+                self.other_id = Some(message_id).filter(|id| Some(id) != said.own_id.as_ref());
+                LookUp::Found
+            }
+            Lookup::NotFound => LookUp::NotFound,
+            Lookup::Unsupported => LookUp::Unsupported,
+        };
+    }
+}
+
 impl Line {
     /// Whether the worker is known not to answer.
     pub fn is_away(&self) -> bool {
@@ -65,10 +115,10 @@ impl Line {
     /// The longest that a worker may be at a request of which only `code` is known.
     pub(crate) fn horizon(&self, code: &str, media: bool) -> Duration {
         let settings = &self.context.settings;
-        match UNANSWERED.contains(&code) {
-            true if media => settings.media_timeout(),
-            true => settings.send_timeout,
-            false => settings.settle_quiet,
+        if UNANSWERED.contains(&code) {
+            settings.silent_horizon(media)
+        } else {
+            settings.settle_quiet
         }
     }
 
@@ -87,8 +137,12 @@ impl Line {
         } else {
             self.look_up_claimed(speaker, in_flight).await?
         };
+        let conclusion = self.conclusion(&speaker.phone, in_flight.key, outcome.clone());
         let written = self
-            .write(speaker.phone.clone(), in_flight.key, outcome.clone())
+            .write(Conclusion {
+                claimed_on: in_flight.worker,
+                ..conclusion
+            })
             .await;
         Some((written, outcome))
     }
@@ -117,7 +171,7 @@ impl Line {
         let said = Said {
             recipient: found.recipient,
             text,
-            own_id: found.message_id.filter(|_| self.own_ids),
+            own_id: found.message_id.filter(|_| self.own_ids()),
             attempts: found.attempts,
             began: self.context.clock.now() - in_flight.claimed_ago,
             // Its owner was silent before the lane was ours, so it left no later than now.
@@ -127,7 +181,7 @@ impl Line {
             phone: &speaker.phone,
             session: &speaker.waha_name,
             said: &said,
-            horizon: self.context.settings.media_timeout(),
+            horizon: self.context.settings.silent_horizon(found.media),
             unknown,
         };
         self.look_up(unsettled).await
@@ -143,7 +197,7 @@ impl Line {
             match read.await {
                 Ok(said) => return Some(said),
                 Err(error) if !error.is_unavailable() => return Some(None),
-                Err(_) => self.pause().await?,
+                Err(_) => self.pause(0).await?,
             }
         }
     }
@@ -151,71 +205,95 @@ impl Line {
     /// Asks everybody who may know, until somebody does or nobody will. `None`: we leave the lane
     /// before that is known.
     pub(crate) async fn look_up(&self, unsettled: Unsettled<'_>) -> Option<Outcome> {
-        let (said, asked_at) = (unsettled.said, self.context.moments.now());
-        let (mut look_up, mut away) = (LookUp::NotAsked, None);
-        let mut found_id = None;
+        let mut asking = Asking::new(self.context.moments.now());
         loop {
-            let facts = Facts {
-                record: self.record(&unsettled).await,
-                look_up,
-                own_id: said.own_id.is_some(),
-                since_left: self.context.moments.now().saturating_sub(said.left),
-                horizon: unsettled.horizon,
-                attempts: said.attempts,
-                on_unknown: self.context.settings.on_unknown.0,
-            };
+            let evidence = self.evidence(&unsettled).await;
+            let facts = self.facts(&unsettled, &asking, evidence).await;
             match settle(&facts) {
-                Step::Sent if look_up == LookUp::Found => {
-                    return Some(sent(found_id, Proof::LookUp));
-                }
-                Step::Sent => return Some(sent(None, Proof::Receipt)),
-                Step::Refused => return Some(Outcome::Failed(refused())),
-                Step::Unknown => return Some(Outcome::Unknown(unsettled.unknown)),
-                Step::NeverArrived => return Some(Outcome::Failed(never_arrived())),
-                Step::SendAgain => {
-                    return Some(Outcome::Again {
-                        cause: unsettled.unknown,
-                        retry_in: Duration::ZERO,
-                        number_rests: false,
-                        tried: true,
-                    });
-                }
                 Step::Ask => {}
-                Step::AskAgain => self.pause().await?,
+                Step::AskAgain => self.pause(asking.pauses()).await?,
+                told => return Some(self.outcome(told, unsettled, asking)),
             }
-            look_up = match self.ask(&unsettled).await {
-                Ok(Lookup::Found { message_id, .. }) => {
-                    found_id = Some(message_id).filter(|id| Some(id) != said.own_id.as_ref());
-                    LookUp::Found
+            asking.asked_at = self.context.moments.now();
+            match self.ask(&unsettled).await {
+                Ok(told) => asking.told(told, unsettled.said),
+                Err(error) if self.is_over(&error, &mut asking) => {
+                    asking.look_up = LookUp::GaveUp;
                 }
-                Ok(Lookup::NotFound) => LookUp::NotFound,
-                Ok(Lookup::Unsupported) => LookUp::Unsupported,
-                Err(error) if self.is_over(&error, asked_at) => LookUp::GaveUp,
                 Err(error) => {
-                    if is_away(&error) {
-                        let (_, leads) = away.get_or_insert_with(|| Away::enter(self));
-                        if *leads {
-                            self.tell(&error).await;
-                        }
-                    } else {
-                        away = None;
-                    }
-                    self.pause().await?;
-                    LookUp::NotAsked
+                    self.wait_for_worker(&error, &mut asking).await;
+                    asking.look_up = LookUp::NotAsked;
+                    self.pause(asking.pauses()).await?;
                 }
-            };
+            }
         }
     }
 
-    /// Our own record of what WhatsApp reported of a message; nothing while the database is away,
-    /// because the worker can be asked as well and the conclusion looks at the record once more.
-    async fn record(&self, unsettled: &Unsettled<'_>) -> Option<i16> {
-        let id = unsettled.said.own_id.as_deref()?;
+    /// All that is known by now.
+    async fn facts(
+        &self,
+        unsettled: &Unsettled<'_>,
+        asking: &Asking<'_>,
+        evidence: Option<Evidence>,
+    ) -> Facts {
+        let said = unsettled.said;
+        let since_left = asking.asked_at.saturating_sub(said.left);
+        let own_id = said.own_id.is_some() && self.own_ids();
+        let over = self.context.settings.settle_max + unsettled.horizon;
+        // Asked when it decides and not before: it costs another question to the worker.
+        let decides = asking.look_up == LookUp::NotFound && since_left >= unsettled.horizon;
+        let undisturbed = match evidence {
+            Some(evidence) if own_id && decides => self.ran_through(said, evidence).await,
+            _ => None,
+        };
+        Facts {
+            record: evidence.and_then(|evidence| evidence.ack),
+            look_up: asking.look_up,
+            own_id,
+            since_left,
+            horizon: unsettled.horizon,
+            undisturbed: undisturbed.or((since_left > over).then_some(false)),
+            attempts: said.attempts,
+            on_unknown: self.context.settings.on_unknown.0,
+        }
+    }
+
+    fn outcome(&self, told: Step, unsettled: Unsettled<'_>, asking: Asking<'_>) -> Outcome {
+        match told {
+            Step::Sent if asking.look_up == LookUp::Found => sent(asking.other_id, Proof::LookUp),
+            Step::Sent => sent(None, Proof::Receipt),
+            Step::Refused => Outcome::Failed(refused()),
+            Step::NeverArrived => Outcome::Failed(never_arrived()),
+            Step::SendAgain => Outcome::Again {
+                cause: unsettled.unknown,
+                retry_in: Duration::ZERO,
+                number_rests: false,
+                tried: true,
+            },
+            Step::Unknown | Step::Ask | Step::AskAgain => Outcome::Unknown(unsettled.unknown),
+        }
+    }
+
+    /// What we know ourselves of a message; `None` while the database is away: the worker can be
+    /// asked meanwhile, and the conclusion looks at the record once more.
+    async fn evidence(&self, unsettled: &Unsettled<'_>) -> Option<Evidence> {
+        let id = unsettled.said.own_id.as_deref();
         let read = async {
             let client = self.context.store.client().await?;
-            receipts::ack(&client, unsettled.phone, id).await
+            receipts::evidence(&client, unsettled.phone, id, self.tenure.worker).await
         };
-        read.await.unwrap_or_default()
+        read.await.ok()
+    }
+
+    /// Whether the worker's process and the session have run without a break since before the
+    /// message was claimed; `None` when the worker does not tell.
+    async fn ran_through(&self, said: &Said, evidence: Evidence) -> Option<bool> {
+        let since = (self.context.clock.now() - said.began).unsigned_abs();
+        if evidence.working_for.is_none_or(|worked| worked < since) {
+            return Some(false);
+        }
+        let status = self.waha.status().await.ok()?;
+        Some(status.uptime >= since)
     }
 
     /// Asks the worker whether it said the message. By its id, and where that is not known by its
@@ -235,15 +313,28 @@ impl Line {
             .await
     }
 
-    /// Whether a look-up that failed like this has been tried for long enough.
-    fn is_over(&self, error: &CallError, asked_at: Moment) -> bool {
-        let tried = self.context.moments.now().saturating_sub(asked_at);
+    /// Whether a look-up that failed like this has been tried for long enough, in a row.
+    fn is_over(&self, error: &CallError, asking: &mut Asking<'_>) -> bool {
+        let now = self.context.moments.now();
+        let tried = now.saturating_sub(*asking.failing_since.get_or_insert(now));
         match error.class() {
             CallClass::Down | CallClass::Misconfigured | CallClass::Faulty => {
                 tried > self.context.settings.settle_max
             }
             CallClass::Session | CallClass::Status => tried > SESSION_MAX,
             CallClass::Refused => true,
+        }
+    }
+
+    /// While a worker does not answer its lane says nothing; whoever notices first says why.
+    async fn wait_for_worker<'a>(&'a self, error: &CallError, asking: &mut Asking<'a>) {
+        if !is_away(error) {
+            asking.away = None;
+            return;
+        }
+        let (_, leads) = asking.away.get_or_insert_with(|| Away::enter(self));
+        if *leads {
+            self.tell(error).await;
         }
     }
 
@@ -267,10 +358,11 @@ impl Line {
     }
 
     /// Waits before the next question; `None` when we are to leave the lane.
-    async fn pause(&self) -> Option<()> {
+    async fn pause(&self, pauses: u32) -> Option<()> {
+        let grown = ASK_EVERY * (pauses / QUICK_PAUSES + 1);
         tokio::select! {
             () = self.leaving.requested() => None,
-            () = self.context.clock.sleep(ASK_EVERY) => Some(()),
+            () = self.context.clock.sleep(grown.min(ASK_EVERY_MAX)) => Some(()),
         }
     }
 }

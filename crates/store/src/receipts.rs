@@ -6,12 +6,15 @@
 
 mod ask;
 
+use std::time::Duration;
+
 use deadpool_postgres::{GenericClient, Object};
+use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
 use crate::StoreError;
-use crate::column::phone;
+use crate::column::{phone, seconds};
 use crate::sessions::wake_lane;
 
 pub use ask::{Ask, asked, claim_due_asks, never_ask, prune};
@@ -100,19 +103,36 @@ pub async fn record(client: &mut Object, reports: &[Report]) -> Result<Recorded,
     })
 }
 
-const ACK: &str = "SELECT ack FROM receipts WHERE sender = $1 AND message_id = $2";
+/// What we know ourselves of a message of which the worker must be asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Evidence {
+    /// WhatsApp's highest report on its id.
+    pub ack: Option<i16>,
+    /// For how long the number's session has been WORKING on that worker without a break; `None`
+    /// when it is not.
+    pub working_for: Option<Duration>,
+}
 
-/// The highest report on one message id of a number; `None` when there is none.
-pub async fn ack(
+const EVIDENCE: &str = "
+    SELECT (SELECT ack FROM receipts WHERE sender = $1 AND message_id = $2),
+        (SELECT EXTRACT(EPOCH FROM now() - status_at)::float8 FROM sessions
+            WHERE phone = $1 AND worker_id = $3 AND status = 'WORKING')";
+
+/// What is known of the message that `sender` said by `message_id` on `worker`, if it was.
+pub async fn evidence(
     db: &impl GenericClient,
     sender: &PhoneNumber,
-    message_id: &str,
-) -> Result<Option<i16>, StoreError> {
-    let statement = db.prepare_cached(ACK).await?;
-    let row = db
-        .query_opt(&statement, &[&sender.digits(), &message_id])
-        .await?;
-    Ok(row.and_then(|row| row.get(0)))
+    message_id: Option<&str>,
+    worker: WorkerId,
+) -> Result<Evidence, StoreError> {
+    let statement = db.prepare_cached(EVIDENCE).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&sender.digits(), &message_id, &worker.uuid()];
+    let row = db.query_one(&statement, parameters).await?;
+    Ok(Evidence {
+        ack: row.get(0),
+        working_for: row.get::<_, Option<f64>>(1).map(seconds),
+    })
 }
 
 /// Locks what reports on these ids may move, in the order that everybody locks in.

@@ -221,10 +221,13 @@ pub struct Said {
     pub ack: Option<i16>,
     /// Its attempts, this one included.
     pub attempts: i16,
+    /// Whether a file goes with it.
+    pub media: bool,
 }
 
 const SAID: &str = "
-    SELECT m.recipient, c.template, m.variables, c.variables, m.waha_message_id, r.ack, m.attempts
+    SELECT m.recipient, c.template, m.variables, c.variables, m.waha_message_id, r.ack, m.attempts,
+        c.media_url IS NOT NULL
     FROM messages m JOIN campaigns c ON c.id = m.campaign_id
     LEFT JOIN receipts r ON r.sender = c.sender AND r.message_id = m.waha_message_id
     WHERE m.campaign_id = $1 AND m.ordinal = $2";
@@ -249,6 +252,7 @@ pub async fn said(db: &impl GenericClient, key: MessageKey) -> Result<Option<Sai
             message_id: row.get(4),
             ack: row.get(5),
             attempts: row.get(6),
+            media: row.get(7),
         })
     })
     .transpose()

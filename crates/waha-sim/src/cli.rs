@@ -84,6 +84,9 @@ pub(crate) struct Cli {
     /// Messages kept per session for look-ups.
     #[arg(long, default_value_t = 1_000)]
     stored_messages: usize,
+    /// Milliseconds before a restart whose stored messages it loses.
+    #[arg(long, default_value_t = 0)]
+    unsaved_ms: u64,
     /// Threads that serve HTTP.
     #[arg(long, default_value_t = 2)]
     http_threads: usize,
@@ -124,6 +127,7 @@ impl Cli {
             remote_webhooks: self.remote_webhooks,
             heard_capacity: self.heard_capacity,
             stored_messages: self.stored_messages,
+            unsaved_ms: self.unsaved_ms,
             http_threads: self.http_threads,
         })
     }

@@ -235,7 +235,12 @@ pub(crate) fn restart(cx: &Cx, down_millis: Option<u64>) {
     let boot = state.boot;
     let tick = state.tick();
     let many = cx.profile().many_sessions();
+    let unsaved = cx.sim.options.unsaved_ms;
+    let saved_until = cx.sim.clock.millis() - i64::try_from(unsaved).unwrap_or(i64::MAX);
     for session in state.sessions.values_mut() {
+        if unsaved > 0 {
+            store::forget_since(session, saved_until / 1_000);
+        }
         session.status = Status::Stopped;
         (session.run, session.epoch) = (tick, tick);
         session.qr_shown = 0;

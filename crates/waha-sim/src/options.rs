@@ -92,6 +92,9 @@ pub struct Options {
     pub heard_capacity: usize,
     /// Messages kept per session for look-ups; the oldest go first.
     pub stored_messages: usize,
+    /// A restart loses the stored messages of so many milliseconds before it: an engine writes its
+    /// store after it has told WhatsApp.
+    pub unsaved_ms: u64,
     /// Threads that serve HTTP, at least 1.
     pub http_threads: usize,
 }
@@ -119,6 +122,7 @@ impl Default for Options {
             remote_webhooks: false,
             heard_capacity: 2_000_000,
             stored_messages: 1_000,
+            unsaved_ms: 0,
             http_threads: 1,
         }
     }

@@ -94,6 +94,13 @@ pub(crate) fn keep(session: &mut Session, message: Stored, limit: usize) {
     }
 }
 
+/// Loses what was said since `since`, in unix seconds.
+pub(crate) fn forget_since(session: &mut Session, since: i64) {
+    session.store.retain(|_, message| message.timestamp < since);
+    let store = &session.store;
+    session.store_order.retain(|id| store.contains_key(id));
+}
+
 /// How the acks of one message are to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Acks {

@@ -76,7 +76,8 @@ codes! {
     ANSWER_TIMED_OUT = "answer_timed_out", None,
         "No answer in time, from the worker or from WhatsApp; the message may have been sent.";
     ANSWER_LOST = "answer_lost", None,
-        "The connection to the worker broke after the request; the message may have been sent.";
+        "The connection to the worker, or of what stands before it, broke after the request; the \
+         message may have been sent.";
     LINK_LOST = "link_lost", None,
         "The worker's link to WhatsApp broke meanwhile; the message may have been sent.";
     SERVER_ERROR = "server_error", None,
@@ -145,8 +146,9 @@ fn unavailable(kind: Kind) -> Code {
 fn failed(kind: Kind, status: StatusCode, problem: &Problem) -> SendOutcome {
     match problem {
         Problem::Thrown(thrown) => self::thrown(kind, thrown).outcome(problem.detail()),
-        // Something in front of WAHA failed, or WAHA in a way of its own.
-        Problem::Silent => SERVER_ERROR.outcome(format!("answers {status}")),
+        // WAHA's own failures have words. Something in front of it lost patience, or the connection
+        // to it, and it may still be at the request.
+        Problem::Silent => ANSWER_LOST.outcome(format!("something before it answers {status}")),
         problem if status == StatusCode::NOT_IMPLEMENTED => {
             unavailable(kind).outcome(problem.detail())
         }
@@ -163,7 +165,7 @@ fn thrown(kind: Kind, thrown: &Thrown) -> Code {
     }
     if thrown.unknown_recipient() {
         NOT_ON_WHATSAPP
-    } else if thrown.timed_out() {
+    } else if thrown.timed_out() || thrown.engine_unheard() {
         ANSWER_TIMED_OUT
     } else if thrown.link_lost() {
         LINK_LOST
@@ -330,7 +332,12 @@ mod tests {
             ),
             (Kind::Media, no_file.clone(), "media_unreachable"),
             (Kind::Media, refused.clone(), "media_unreachable"),
-            (Kind::Media, engine, "server_error"),
+            (Kind::Media, engine, "answer_timed_out"),
+            (
+                Kind::Text,
+                gows("4 DEADLINE_EXCEEDED: Deadline exceeded"),
+                "answer_timed_out",
+            ),
             (Kind::Text, refused, "server_error"),
             (Kind::Text, named("Error", "something new"), "server_error"),
         ] {
@@ -349,9 +356,11 @@ mod tests {
             "media_unavailable"
         );
         for (status, body) in [(500, ""), (502, "<html>"), (503, "{}"), (504, "")] {
+            let outcome = classify(Kind::Text, answer(status, body));
             assert_eq!(
-                code(&classify(Kind::Text, answer(status, body))),
-                "server_error"
+                code(&outcome),
+                "answer_lost",
+                "the worker may still be at it"
             );
         }
     }

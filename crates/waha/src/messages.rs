@@ -139,7 +139,8 @@ impl Waha {
                 message_id: heard.id,
                 ack: heard.ack,
             },
-            None => Lookup::NotFound,
+            // A missing message is a 404; an empty answer says nothing.
+            None => Lookup::Unsupported,
         }))
     }
 }

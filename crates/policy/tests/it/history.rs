@@ -5,7 +5,8 @@
 //! and conclusions with their fence, one message in flight a number, the lease on speaking, the
 //! taking over of lanes, settling, receipts; a worker that accepts, refuses, stammers, answers
 //! late or never, and reports twice, early or not at all. Replicas are killed at any point, and
-//! suspended; the ledger goes away, and answers get lost after their commit. Not modelled: the
+//! suspended; workers are killed and forget; the ledger goes away, and answers get lost after their
+//! commit. Not modelled: the
 //! broker (a lost job only costs time), sessions and their placement, cancelling, media.
 //!
 //! [`check`] knows nothing of how any of it works. To play one seed alone:
@@ -30,7 +31,7 @@ use world::World;
 /// Histories in one run of the tests; at least 10,000 must fit into a minute.
 const HISTORIES: u64 = 12_000;
 /// A mutation that is not found within so many histories is not found.
-const PATIENCE: u64 = 3_000;
+const PATIENCE: u64 = 6_000;
 
 /// Plays the history of a seed and judges it.
 fn play(seed: u64, mutation: Option<Mutation>) -> Result<Figures, String> {

@@ -5,11 +5,28 @@ use std::time::Duration;
 
 use models::ids::ReplicaId;
 use models::phone::PhoneNumber;
+use policy::lane::Moment;
 use store::StoreError;
 use store::lanes::{self, Tenure};
 use store::{Store, roster};
 
-use super::{Ending, Event, LaneTask, RETRY_AFTER, Roster};
+use super::{Ending, Event, LaneTask, RETRY_AFTER};
+
+/// When a roster was asked for; what it says is at least as new.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// By the count of changes here.
+    pub(super) step: u64,
+    /// By the clock.
+    pub(super) at: Moment,
+}
+
+/// What the ledger says of a lane.
+pub(super) struct Roster {
+    /// `None`: the lane is not ours any more.
+    pub(super) wake: Option<i64>,
+    pub(super) speakers: Vec<roster::Speaker>,
+}
 
 impl LaneTask {
     /// Reads the whole roster; once more afterwards if it is being read already.
@@ -35,14 +52,15 @@ impl LaneTask {
 
     fn read(&mut self, only: Option<PhoneNumber>, pause: Duration) {
         self.loading |= only.is_none();
-        let (asked_at, line) = (self.speakers.step(), Arc::clone(&self.line));
+        let (step, line) = (self.speakers.step(), Arc::clone(&self.line));
         self.events.push(Box::pin(async move {
             let context = &line.context;
             context.clock.sleep(pause).await;
+            let at = context.moments.now();
             let roster = read(&context.store, context.replica, line.tenure, only.as_ref()).await;
             Event::Loaded {
                 only,
-                asked_at,
+                asked: Asked { step, at },
                 roster,
             }
         }));
@@ -51,7 +69,7 @@ impl LaneTask {
     pub(super) fn loaded(
         &mut self,
         only: Option<PhoneNumber>,
-        asked_at: u64,
+        asked: Asked,
         roster: Result<Roster, StoreError>,
     ) {
         self.loading &= only.is_some();
@@ -60,7 +78,7 @@ impl LaneTask {
                 self.line.leaving.request();
                 self.ending = Some(Ending::Lost);
             }
-            Ok(roster) => self.merge(only.as_ref(), asked_at, roster),
+            Ok(roster) => self.merge(only.as_ref(), asked, roster),
             Err(error) => {
                 tracing::debug!("a roster was not read, trying again: {error}");
                 match only {
@@ -74,11 +92,11 @@ impl LaneTask {
         }
     }
 
-    fn merge(&mut self, only: Option<&PhoneNumber>, asked_at: u64, roster: Roster) {
+    fn merge(&mut self, only: Option<&PhoneNumber>, asked: Asked, roster: Roster) {
         if only.is_none() {
             self.wake_seen = roster.wake;
         }
-        let merged = self.speakers.merge(only, asked_at, roster.speakers);
+        let merged = self.speakers.merge(only, asked.step, roster.speakers);
         for speaker in merged.gone {
             self.lane.forget(speaker);
         }
@@ -86,24 +104,18 @@ impl LaneTask {
             self.retime(speaker);
         }
         for (speaker, found) in merged.to_settle {
-            self.settle(speaker, found);
+            self.settle(speaker, found, asked.at);
         }
     }
 
     /// Finds out what became of a message that was claimed and never concluded.
-    fn settle(&mut self, speaker: u32, found: roster::Speaker) {
+    fn settle(&mut self, speaker: u32, found: roster::Speaker, asked_at: Moment) {
         let Some(in_flight) = found.in_flight.clone() else {
             return;
         };
-        let held_for = self
-            .line
-            .context
-            .moments
-            .now()
-            .saturating_sub(self.taken_at);
         // Claimed by us and never sent, unless we know better: then only its conclusion was lost.
         let ours = in_flight.worker == self.line.tenure.worker
-            && in_flight.claimed_ago < held_for
+            && claimed_since(self.taken_at, asked_at, in_flight.claimed_ago)
             && !self.speakers.was_said(speaker, in_flight.key);
         tracing::info!(
             campaign.id = %in_flight.key.campaign, ordinal = in_flight.key.ordinal,
@@ -138,4 +150,27 @@ async fn read(
         None => roster::all(&client, tenure.worker).await?,
     };
     Ok(Roster { wake, speakers })
+}
+
+/// Whether what was claimed `claimed_ago` before the ledger answered a question of `asked_at` was
+/// claimed after `taken_at`. The answer may have been long on its way: the age is of the question,
+/// lest a predecessor's claim looks like one of ours.
+fn claimed_since(taken_at: Moment, asked_at: Moment, claimed_ago: Duration) -> bool {
+    claimed_ago < asked_at.saturating_sub(taken_at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_predecessors_claim_is_never_taken_for_ours() {
+        let secs = Duration::from_secs;
+        assert!(claimed_since(secs(100), secs(110), secs(9)));
+        assert!(!claimed_since(secs(100), secs(110), secs(10)));
+        assert!(
+            !claimed_since(secs(100), secs(100), secs(8)),
+            "whenever that is read"
+        );
+    }
 }

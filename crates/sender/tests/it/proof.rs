@@ -87,6 +87,62 @@ async fn a_worker_that_ignores_our_id_does_not_make_us_say_it_twice() {
     sender.stop().await;
 }
 
+/// The first message is delivered, and before its answer the worker is killed and forgets it.
+async fn heard_and_forgotten(scene: &Scene) {
+    let fault = json!({"kind": "slow_answer", "millis": 60_000, "count": 1});
+    scene.fault(1, fault).await;
+    scene.campaign(&phone(1), RECIPIENTS, 3).await;
+    eventually("the first message to be heard", BOUND, async || {
+        (!scene.heard().await.is_empty()).then_some(())
+    })
+    .await;
+    let restart = json!({"kind": "restart", "millis": 300});
+    scene.fault(1, restart).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_restarted_worker_does_not_know_is_not_said_again() {
+    let options = Options {
+        time_scale: 0.02,
+        unsaved_ms: 60_000,
+        ..Options::default()
+    };
+    let scene = Scene::new(options, 0, 0).await;
+    scene.session(1, &phone(1)).await;
+    scene.own_ids().await;
+    let sender = scene.sender("one", &[]);
+    heard_and_forgotten(&scene).await;
+    scene.all_ended().await;
+    assert_eq!(scene.messages_with(8).await, 1, "nobody can tell: UNKNOWN");
+    assert_eq!(scene.messages_with(2).await, 2, "the others are SENT");
+    let heard = scene.heard().await;
+    let chats: BTreeSet<_> = heard.iter().map(|heard| &heard.chat).collect();
+    assert_eq!((heard.len(), chats.len()), (3, 3), "nobody heard it twice");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_was_not_there_all_the_time_proves_nothing() {
+    let scene = scene().await;
+    let fault = json!({"kind": "error_500_timed_out", "delivered": false, "count": 1});
+    scene.fault(1, fault).await;
+    let sender = scene.sender("one", &[("SETTLE_QUIET_SECONDS", "3")]);
+    scene.campaign(&phone(1), RECIPIENTS, 2).await;
+    let client = scene.db.store.client().await.unwrap();
+    eventually("the session to have been away", BOUND, async || {
+        let sql = "UPDATE sessions SET status_at = clock_timestamp() WHERE EXISTS (
+            SELECT FROM senders WHERE in_flight_at < now() - interval '1 second')";
+        (client.execute(sql, &[]).await.unwrap() > 0).then_some(())
+    })
+    .await;
+    scene.all_ended().await;
+    assert_eq!(
+        (scene.messages_with(8).await, scene.messages_with(2).await),
+        (1, 1)
+    );
+    sender.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_never_arrives_fails_in_the_end() {
     let scene = scene().await;

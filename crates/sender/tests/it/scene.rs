@@ -263,6 +263,7 @@ impl Scene {
             ("REPLICA_DEAD_AFTER_SECONDS", "2"),
             ("LANE_WATCH_SECONDS", "0.2"),
             ("SETTLE_QUIET_SECONDS", "1"),
+            ("SETTLE_SILENT_SECONDS", "3"),
             ("SEND_TIMEOUT_SECONDS", "3"),
         ];
         variables.extend_from_slice(more);

@@ -161,6 +161,14 @@ impl Thrown {
         self.message.contains("Timed Out")
     }
 
+    /// WAHA gave up on its GOWS engine, a process of its own that may go on with the request: gRPC
+    /// says so by a code in front of the words.
+    pub(crate) fn engine_unheard(&self) -> bool {
+        ["1 CANCELLED", "4 DEADLINE_EXCEEDED", "14 UNAVAILABLE"]
+            .iter()
+            .any(|code| self.message.starts_with(code))
+    }
+
     /// WAHA's link to WhatsApp was down, or went down meanwhile.
     pub(crate) fn link_lost(&self) -> bool {
         self.message.contains("Connection Closed")

@@ -26,7 +26,7 @@ pub(crate) const WORKERS: u32 = 8;
 /// Every fourth worker does not let us choose message ids.
 const FLEET: &str = "--engine NOWEB,GOWS,NOWEB,WEBJS --version 2026.7.2,2026.8.2,2026.8.2,2026.7.2 \
     --time-scale 0.05 --send-delay-ms 20..120 --ack-delay-ms 50..400 --lost-ack-share 0.01 \
-    --repeated-ack-share 0.02 --unordered-ack-share 0.02";
+    --repeated-ack-share 0.02 --unordered-ack-share 0.02 --unsaved-ms 1000";
 /// Longer than any other answer takes here.
 const ANSWER_WITHIN: Duration = Duration::from_secs(8);
 
@@ -42,6 +42,7 @@ const SETTINGS: &[(&str, &str)] = &[
     ("REPLICA_DEAD_AFTER_SECONDS", "3"),
     ("LANE_WATCH_SECONDS", "0.5"),
     ("SEND_TIMEOUT_SECONDS", "6"),
+    ("SETTLE_SILENT_SECONDS", "7"),
     ("SETTLE_QUIET_SECONDS", "1"),
     ("NUMBER_REST_SECONDS", "1"),
     ("NUMBER_REST_SECONDS_MAX", "4"),

@@ -11,6 +11,7 @@ pub(crate) struct Figures {
     pub(crate) stops: u64,
     pub(crate) drains: u64,
     pub(crate) outages: u64,
+    pub(crate) restarts: u64,
     pub(crate) takeovers: u64,
     pub(crate) fenced: u64,
     pub(crate) stale: u64,
@@ -20,7 +21,7 @@ pub(crate) struct Figures {
 }
 
 impl Figures {
-    fn fields(&mut self) -> [&mut u64; 14] {
+    fn fields(&mut self) -> [&mut u64; 15] {
         [
             &mut self.messages,
             &mut self.sent,
@@ -30,6 +31,7 @@ impl Figures {
             &mut self.stops,
             &mut self.drains,
             &mut self.outages,
+            &mut self.restarts,
             &mut self.takeovers,
             &mut self.fenced,
             &mut self.stale,

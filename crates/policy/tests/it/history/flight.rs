@@ -37,6 +37,10 @@ pub(crate) struct Flight {
     /// Of our own choice.
     pub(crate) id: Option<u64>,
     pub(crate) attempts: i16,
+    /// Of the worker, when the request reached it.
+    pub(crate) boot: u32,
+    /// When it was claimed.
+    pub(crate) claimed: Ms,
     /// When it left at the latest.
     pub(crate) left: Ms,
 }
@@ -68,6 +72,8 @@ pub(crate) struct Asked {
     pub(crate) flight: Flight,
     pub(crate) horizon: Ms,
     pub(crate) since: Ms,
+    /// When the question that `look_up` answers left.
+    pub(crate) asked: Ms,
     pub(crate) look_up: LookUp,
     /// What the worker knows of it.
     pub(crate) found: Option<u64>,
@@ -120,6 +126,8 @@ impl World {
             key: message,
             id,
             attempts: 0,
+            boot: 0,
+            claimed: now,
             left: now,
         };
         self.travel(Event::Query(me, Query::Claim(flight)));
@@ -145,7 +153,7 @@ impl World {
         };
         flight.id = claimed.id.filter(|_| self.workers[flight.worker].own_ids);
         flight.attempts = claimed.attempts;
-        flight.left = now;
+        (flight.claimed, flight.left) = (now, now);
         if self.is(Mutation::SpeakBeforeClaim) {
             return;
         }
@@ -183,6 +191,8 @@ impl World {
             code: "answer_timed_out",
             detail: String::new(),
         };
+        let cut = flight.boot != self.workers[flight.worker].boot;
+        let answer = if cut { Some(Answer::Cut) } else { answer };
         let reply = Reply {
             answer: answer.map_or_else(lost, Answer::outcome),
             told,
@@ -235,6 +245,7 @@ impl World {
             flight,
             horizon,
             since: self.now,
+            asked: self.now,
             look_up: LookUp::NotAsked,
             found: None,
             supported: false,
@@ -255,11 +266,18 @@ impl World {
         let flight = asked.flight;
         let ledger_is_there = self.ledger.away_until <= self.now;
         let record = flight.id.filter(|_| ledger_is_there);
+        let asked_at = match self.is(Mutation::BelieveLateAnswers) {
+            true => self.now,
+            false => asked.asked,
+        };
+        let started = self.workers[flight.worker].started;
+        let trusts = self.is(Mutation::TrustTheForgetful);
         let facts = Facts {
+            undisturbed: Some(started < flight.claimed || trusts),
             record: record.and_then(|id| self.ledger.ack(flight.sender, id)),
             look_up: asked.look_up,
             own_id: flight.id.is_some(),
-            since_left: Duration::from_millis(self.now - flight.left),
+            since_left: Duration::from_millis(asked_at - flight.left),
             horizon: match self.is(Mutation::NoHorizon) {
                 true => Duration::ZERO,
                 false => Duration::from_millis(asked.horizon),
@@ -269,7 +287,7 @@ impl World {
         };
         let found = asked.found.filter(|id| Some(*id) != flight.id);
         let concluded = match settle(&facts) {
-            Settled::Ask => return self.travel(Event::Ask(me, asked)),
+            Settled::Ask => return self.ask_now(me, asked),
             Settled::AskAgain => return self.ask_later(me, asked),
             Settled::Sent => outcome(S::Sent, found),
             Settled::Refused | Settled::NeverArrived => outcome(S::Failed, None),
@@ -280,6 +298,11 @@ impl World {
             }
         };
         self.conclude(me, flight, concluded);
+    }
+
+    pub(crate) fn ask_now(&mut self, me: usize, mut asked: Asked) {
+        asked.asked = self.now;
+        self.travel(Event::Ask(me, asked));
     }
 
     pub(crate) fn told(&mut self, me: usize, mut asked: Asked) {

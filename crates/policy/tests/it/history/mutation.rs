@@ -11,6 +11,10 @@ pub(crate) enum Mutation {
     ResendOnTimeout,
     /// Absence is believed while the worker may still be at it.
     NoHorizon,
+    /// An answer is taken for as new as the moment in which it is read.
+    BelieveLateAnswers,
+    /// Absence is believed of a worker that was killed meanwhile.
+    TrustTheForgetful,
     /// What a dead owner left SENDING is taken for unsaid.
     ResendAfterDeath,
     /// A message leaves before its claim is written.
@@ -32,11 +36,13 @@ pub(crate) enum Mutation {
 }
 
 impl Mutation {
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::NoFence,
         Self::NoLease,
         Self::ResendOnTimeout,
         Self::NoHorizon,
+        Self::BelieveLateAnswers,
+        Self::TrustTheForgetful,
         Self::ResendAfterDeath,
         Self::SpeakBeforeClaim,
         Self::ForgetWhatLeft,

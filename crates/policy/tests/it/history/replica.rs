@@ -117,7 +117,7 @@ impl World {
             Step::Loaded(lane, sender, row) => self.loaded(me, lane, sender, &row),
             Step::Claimed(flight, answer) => self.claimed(me, flight, answer),
             Step::Answered(flight, answer, told) => self.answered(me, flight, answer, told),
-            Step::AskNow(asked) => self.travel(Event::Ask(me, asked)),
+            Step::AskNow(asked) => self.ask_now(me, asked),
             Step::Told(asked) => self.told(me, asked),
             Step::Conclude(flight, outcome) => self.conclude(me, flight, outcome),
             Step::Concluded(flight, outcome, wrote) => self.concluded(me, flight, outcome, wrote),
@@ -217,6 +217,8 @@ impl World {
                 key: found.key,
                 id: found.id,
                 attempts: found.attempts,
+                boot: 0,
+                claimed: found.at,
                 // Its owner was silent before the lane was ours, so it left no later than now.
                 left: now,
             };

@@ -23,8 +23,21 @@ pub(crate) struct Worker {
     pub(crate) own_ids: bool,
     /// Whether it keeps its chats.
     pub(crate) store: bool,
-    /// What it has said, by key: the id. Only what it keeps can be looked up.
-    pub(crate) said: BTreeMap<Key, u64>,
+    /// What it has said, by key: the id and when. Only what it keeps can be looked up.
+    pub(crate) said: BTreeMap<Key, (u64, Ms)>,
+    /// When it was started last, and its sessions with it.
+    pub(crate) started: Ms,
+    /// Grows with each start; what was going on before is cut off.
+    pub(crate) boot: u32,
+}
+
+impl Worker {
+    /// It is killed and comes back; what it had not saved yet is forgotten.
+    pub(crate) fn restart(&mut self, now: Ms, unsaved: Ms) {
+        self.started = now;
+        self.boot += 1;
+        self.said.retain(|_, (_, at)| *at + unsaved <= now);
+    }
 }
 
 /// What a worker does with a request.
@@ -92,7 +105,7 @@ pub(crate) fn deed(chance: &mut Chance, lies: bool) -> Deed {
         20..=24 => (None, Some((quick, Answer::Failed))),
         25..=28 => {
             // The engine is at it for long, and the connection breaks meanwhile.
-            let late = chance.between(100, 550);
+            let late = chance.between(100, 590);
             (Some(late), Some((quick, Answer::Cut)))
         }
         29..=31 => (None, Some((quick, Answer::NumberRefused))),

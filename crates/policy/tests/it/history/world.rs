@@ -66,6 +66,15 @@ pub(crate) struct Pace {
     pub(crate) campaign: Ms,
 }
 
+/// What WhatsApp reports on a message, by its worker.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Report {
+    pub(crate) worker: usize,
+    pub(crate) sender: usize,
+    pub(crate) id: u64,
+    pub(crate) ack: i16,
+}
+
 /// What happens at a moment.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -77,14 +86,16 @@ pub(crate) enum Event {
     Arrive(usize, Flight),
     /// A question about a message reaches its worker.
     Ask(usize, Asked),
-    /// Somebody hears a message.
-    Hear(Heard, u64),
-    /// WhatsApp reports on a number's message.
-    Report(usize, u64, i16),
+    /// Somebody hears a message, unless its worker was killed meanwhile.
+    Hear(Heard, u64, u32),
+    /// WhatsApp reports on a number's message, unless its worker was.
+    Report(Report, u32),
     Kill,
     Stop(Ms),
     Drain,
     LedgerAway(Ms),
+    /// A worker is killed; what it said within this time is forgotten.
+    RestartWorker(Ms),
     Spawn,
 }
 
@@ -115,6 +126,8 @@ impl World {
                 own_ids: !chance.once_in(3),
                 store: !chance.once_in(4),
                 said: BTreeMap::new(),
+                started: 0,
+                boot: 0,
             })
             .collect();
         let mut world = Self {
@@ -159,6 +172,9 @@ impl World {
         }
         for _ in 0..self.chance.between(0, 1) {
             faults.push(Event::Drain);
+        }
+        for _ in 0..self.chance.between(0, 2) {
+            faults.push(Event::RestartWorker(self.chance.between(0, 500)));
         }
         for fault in faults {
             let at = self.chance.between(50, FAULTS_END);
@@ -215,16 +231,28 @@ impl World {
             Event::Query(replica, query) => self.query(replica, query),
             Event::Arrive(replica, flight) => self.arrive(replica, flight),
             Event::Ask(replica, asked) => self.ask(replica, asked),
-            Event::Hear(heard, id) => {
+            Event::Hear(heard, _, boot) if self.workers[heard.worker].boot != boot => {}
+            // A refusal is reported again when the worker is back: what was never heard and never
+            // refused either is SENT, and nobody can know better.
+            Event::Report(report, boot)
+                if report.ack >= 0 && self.workers[report.worker].boot != boot => {}
+            Event::Hear(heard, id, _) => {
                 self.say(format!("{:?} is heard", heard.key));
-                self.workers[heard.worker].said.insert(heard.key, id);
+                let said = (id, self.now);
+                self.workers[heard.worker].said.insert(heard.key, said);
                 self.heard.push(heard);
             }
-            Event::Report(sender, id, ack) => self.report(sender, id, ack),
+            Event::Report(report, boot) => self.report(report, boot),
             Event::Spawn => self.spawn(),
             Event::LedgerAway(lasts) => {
                 self.counted.outages += 1;
                 self.ledger.away_until = self.now + lasts;
+            }
+            Event::RestartWorker(unsaved) => {
+                self.counted.restarts += 1;
+                let name = self.chance.index(self.workers.len());
+                self.say(format!("worker {name} restarts and forgets {unsaved} ms"));
+                self.workers[name].restart(self.now, unsaved);
             }
             Event::Kill | Event::Stop(_) | Event::Drain => self.fault(&event),
         }
@@ -280,7 +308,9 @@ impl World {
         self.take_step(name, step);
     }
 
-    fn arrive(&mut self, name: usize, flight: Flight) {
+    fn arrive(&mut self, name: usize, mut flight: Flight) {
+        let boot = self.workers[flight.worker].boot;
+        flight.boot = boot;
         let deed = worker::deed(&mut self.chance, self.now < FAULTS_END);
         let own = flight.id.filter(|_| self.workers[flight.worker].own_ids);
         let id = own.unwrap_or_else(|| self.chance.between(1 << 32, u64::MAX));
@@ -294,16 +324,23 @@ impl World {
                     key: flight.key,
                     arrived: self.now,
                 };
-                self.at(self.now + late, Event::Hear(heard, id));
+                self.at(self.now + late, Event::Hear(heard, id, boot));
             }
             // What the engine took is among its chats, also what WhatsApp then refuses.
             None if accepted => {
-                self.workers[flight.worker].said.insert(flight.key, id);
+                let said = (id, self.now);
+                self.workers[flight.worker].said.insert(flight.key, said);
             }
             None => {}
         }
         for (late, ack) in deed.acks {
-            self.at(self.now + late, Event::Report(flight.sender, id, ack));
+            let report = Report {
+                worker: flight.worker,
+                sender: flight.sender,
+                id,
+                ack,
+            };
+            self.at(self.now + late, Event::Report(report, boot));
         }
         let gives_up = flight.left + SEND_TIMEOUT;
         let (at, answer) = match deed.answer {
@@ -317,18 +354,27 @@ impl World {
     fn ask(&mut self, name: usize, mut asked: Asked) {
         let worker = &self.workers[asked.flight.worker];
         let said = worker.said.get(&asked.flight.key).copied();
-        asked.found = said;
+        asked.found = said.map(|(id, _)| id);
         asked.answered = !(self.now < FAULTS_END && self.chance.once_in(6));
         asked.supported = self.workers[asked.flight.worker].store;
-        self.travel(Event::To(name, Step::Told(asked)));
+        let told = Event::To(name, Step::Told(asked));
+        if self.is_troubled() && self.chance.once_in(12) {
+            // A slow answer is as old as its question.
+            let late = self.now + self.chance.between(50, 700);
+            return self.at(late, told);
+        }
+        self.travel(told);
     }
 
-    fn report(&mut self, sender: usize, id: u64, ack: i16) {
+    fn report(&mut self, report: Report, boot: u32) {
         if self.ledger.away_until > self.now {
             // WAHA repeats what was not taken.
             let again = self.now + 200;
-            return self.at(again, Event::Report(sender, id, ack));
+            return self.at(again, Event::Report(report, boot));
         }
+        let Report {
+            sender, id, ack, ..
+        } = report;
         let known = self.ledger.receipts.get(&(sender, id));
         if known.is_none_or(|known| known.0.is_none()) {
             self.counted.early_reports += 1;
