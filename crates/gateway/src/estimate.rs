@@ -68,7 +68,7 @@ fn facts<'a>(campaign: &'a Campaign, situation: &'a Situation, around: Around) -
         earlier: situation.earlier.map(|earlier| earlier.first),
         retry_at: situation.retry_at,
         paced_until: paced_until(campaign, situation),
-        in_flight: situation.in_flight,
+        in_flight_at: situation.in_flight_at,
         replicas_alive: situation.replicas_alive,
         broker_up: around.broker_up,
     }

@@ -8,19 +8,32 @@
 use deadpool_postgres::{GenericClient, Object};
 use models::campaign::CampaignStatus;
 use models::ids::ReplicaId;
-use models::message::MessageKey;
 use models::outcome::RESTRICTED;
-use models::phone::PhoneNumber;
 use models::template::Variables;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::Json;
 
 use crate::column::seconds;
-use crate::lanes::Tenure;
 use crate::{StoreError, receipts};
 
 mod moves;
+mod rows;
+
+use rows::{Rows, place};
 
 pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome, Proof};
+
+// Before anything else, and in a statement of its own: what follows reads what was there once all
+// rows were locked. A report that came in between would otherwise be looked past by the conclusion
+// that was waiting for it; and conclusions and claims, each locking their own, would meet others
+// in a circle.
+const LOCK: &str = "
+    WITH fence AS MATERIALIZED (
+        SELECT 1 FROM lanes
+        WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
+    )
+    SELECT phone FROM senders
+    WHERE phone = ANY ($3) AND (SELECT count(*) FROM fence) > 0
+    ORDER BY phone FOR NO KEY UPDATE";
 
 const CLAIM: &str = "
     WITH input AS (
@@ -78,15 +91,18 @@ const CONCLUDE: &str = "
     WITH input AS (
         SELECT * FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
             $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::float8[],
-            $13::boolean[], $14::boolean[]) WITH ORDINALITY
+            $13::boolean[], $14::boolean[], $16::uuid[]) WITH ORDINALITY
             AS i (worker_id, epoch, phone, campaign_id, ordinal, status, message_id, answer, code,
-            detail, retry_secs, number_rests, uncounted, place)
+            detail, retry_secs, number_rests, uncounted, claimed_on, place)
     ), fence AS MATERIALIZED (
         SELECT worker_id, epoch FROM lanes
         WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
     ), granted AS MATERIALIZED (
+        -- Of the claim that is in flight, not of one that somebody else has settled since.
         SELECT i.* FROM input i
         JOIN fence f ON f.worker_id = i.worker_id AND f.epoch = i.epoch
+        JOIN senders d ON d.phone = i.phone AND d.in_flight_campaign = i.campaign_id
+            AND d.in_flight_ordinal = i.ordinal AND d.in_flight_worker = i.claimed_on
     ), held AS MATERIALIZED (
         SELECT phone FROM senders
         WHERE phone IN (SELECT phone FROM granted) ORDER BY phone FOR NO KEY UPDATE
@@ -228,6 +244,7 @@ async fn write_inside(
     conclusions: &[Conclusion],
     claims: &[Claim],
 ) -> Result<Written, StoreError> {
+    lock(db, replica, conclusions, claims).await?;
     let mut written = Written::default();
     if !conclusions.is_empty() {
         written.concluded = conclude(db, replica, conclusions).await?;
@@ -236,6 +253,23 @@ async fn write_inside(
         written.claimed = claim(db, replica, claims).await?;
     }
     Ok(written)
+}
+
+async fn lock(
+    db: &impl GenericClient,
+    replica: ReplicaId,
+    conclusions: &[Conclusion],
+    claims: &[Claim],
+) -> Result<(), StoreError> {
+    let concluded = conclusions.iter().map(|c| (c.tenure.worker, &c.phone));
+    let all = concluded.chain(claims.iter().map(|c| (c.tenure.worker, &c.phone)));
+    let (workers, phones): (Vec<_>, Vec<_>) = all
+        .map(|(worker, phone)| (worker.uuid(), phone.digits()))
+        .unzip();
+    let statement = db.prepare_cached(LOCK).await?;
+    db.execute(&statement, &[&replica.uuid(), &workers, &phones])
+        .await?;
+    Ok(())
 }
 
 async fn claim(
@@ -291,6 +325,7 @@ async fn conclude(
     let retries: Vec<_> = outcomes().map(Outcome::retry_secs).collect();
     let rests: Vec<_> = outcomes().map(Outcome::number_rests).collect();
     let uncounted: Vec<_> = outcomes().map(Outcome::uncounted).collect();
+    let claimed_on: Vec<_> = conclusions.iter().map(|c| c.claimed_on.uuid()).collect();
     let (replica, restricted) = (replica.uuid(), RESTRICTED.as_slice());
     let parameters = rows.parameters(
         &replica,
@@ -304,6 +339,7 @@ async fn conclude(
             &rests,
             &uncounted,
             &restricted,
+            &claimed_on,
         ],
     );
     let mut reported = Vec::new();
@@ -329,56 +365,4 @@ async fn conclude(
     // WhatsApp's word came before the worker's: it counts from the first moment.
     receipts::apply(db, &reported).await?;
     Ok(concluded)
-}
-
-/// `WITH ORDINALITY` counts from 1.
-fn place(ordinality: i64) -> usize {
-    usize::try_from(ordinality).map_or(0, |place| place.saturating_sub(1))
-}
-
-/// The columns that claims and conclusions share, as arrays.
-struct Rows<'a> {
-    workers: Vec<uuid::Uuid>,
-    epochs: Vec<i64>,
-    phones: Vec<&'a str>,
-    campaigns: Vec<uuid::Uuid>,
-    ordinals: Vec<i32>,
-}
-
-impl<'a> Rows<'a> {
-    fn new(rows: impl Iterator<Item = (Tenure, &'a PhoneNumber, MessageKey)>) -> Self {
-        let (mut workers, mut epochs, mut phones) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut campaigns, mut ordinals) = (Vec::new(), Vec::new());
-        for (tenure, phone, key) in rows {
-            workers.push(tenure.worker.uuid());
-            epochs.push(tenure.epoch);
-            phones.push(phone.digits());
-            campaigns.push(key.campaign.uuid());
-            ordinals.push(key.ordinal);
-        }
-        Self {
-            workers,
-            epochs,
-            phones,
-            campaigns,
-            ordinals,
-        }
-    }
-
-    fn parameters<'b>(
-        &'b self,
-        replica: &'b uuid::Uuid,
-        more: &[&'b (dyn ToSql + Sync)],
-    ) -> Vec<&'b (dyn ToSql + Sync)> {
-        let mut all: Vec<&(dyn ToSql + Sync)> = vec![
-            replica,
-            &self.workers,
-            &self.epochs,
-            &self.phones,
-            &self.campaigns,
-            &self.ordinals,
-        ];
-        all.extend_from_slice(more);
-        all
-    }
 }

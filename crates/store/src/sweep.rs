@@ -52,11 +52,19 @@ const WANTING: &str = "
     ), called AS (
         SELECT looked_at.worker_id, looked_at.owned, c.id, c.sender, c.trace_id
         FROM looked_at LEFT JOIN LATERAL (
-            SELECT c.id, c.sender, c.trace_id
+            (SELECT c.id, c.sender, c.trace_id
             FROM sessions s JOIN campaigns c ON c.sender = s.phone
             WHERE s.worker_id = looked_at.worker_id AND s.status = 'WORKING'
               AND c.completed_at IS NULL AND c.status IN ('PENDING', 'IN_PROGRESS')
               AND NOT looked_at.owned
+            LIMIT 1)
+            UNION ALL
+            -- What a dead owner left on its way must be settled, also when nothing is left to say.
+            (SELECT c.id, c.sender, c.trace_id
+            FROM sessions s JOIN senders d ON d.phone = s.phone
+            JOIN campaigns c ON c.id = d.in_flight_campaign
+            WHERE s.worker_id = looked_at.worker_id AND NOT looked_at.owned
+            LIMIT 1)
             LIMIT 1
         ) c ON true
     ), noted AS (

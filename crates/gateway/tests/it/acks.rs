@@ -78,6 +78,7 @@ impl<'a> Hands<'a> {
             tenure: self.tenure,
             phone: sender(),
             key: self.key(ordinal),
+            claimed_on: self.tenure.worker,
             outcome,
         };
         let mut db = self.app.db.store.client().await.unwrap();

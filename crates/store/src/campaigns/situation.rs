@@ -34,8 +34,8 @@ pub struct Situation {
     pub earlier: Option<Earlier>,
     /// When the campaign's first retry is due, if nothing else is left of it.
     pub retry_at: Option<OffsetDateTime>,
-    /// Whether a message of this sender is on its way.
-    pub in_flight: bool,
+    /// When the message of this sender that is on its way was claimed.
+    pub in_flight_at: Option<OffsetDateTime>,
     /// Whether any sender replica is alive.
     pub replicas_alive: bool,
 }
@@ -108,7 +108,7 @@ const SITUATION: &str = "
         CASE WHEN NOT EXISTS (SELECT FROM messages m JOIN campaigns c ON c.id = m.campaign_id
                 WHERE c.id = $2 AND m.ordinal >= c.next_ordinal AND m.status = 0)
             THEN (SELECT min(due_at) FROM retries WHERE campaign_id = $2) END,
-        d.in_flight_campaign IS NOT NULL,
+        d.in_flight_at,
         EXISTS (SELECT FROM replicas WHERE service = 'sender'
             AND seen_at > now() - make_interval(secs => $3))
     FROM senders d
@@ -167,7 +167,7 @@ fn read(row: &Row) -> Result<Situation, StoreError> {
             messages: row.get::<_, Option<_>>(25).unwrap_or_default(),
         }),
         retry_at: row.get(26),
-        in_flight: row.get(27),
+        in_flight_at: row.get(27),
         replicas_alive: row.get(28),
     })
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use models::campaign::CampaignStatus;
+use models::ids::WorkerId;
 use models::message::{MessageKey, MessageStatus};
 use models::phone::PhoneNumber;
 use models::template::Variables;
@@ -47,6 +48,8 @@ pub struct Conclusion {
     pub phone: PhoneNumber,
     /// Which message.
     pub key: MessageKey,
+    /// The worker that it was claimed for: another one's, where a session moved since.
+    pub claimed_on: WorkerId,
     /// Where it goes from SENDING.
     pub outcome: Outcome,
 }

@@ -12,14 +12,14 @@ use testkit::TestDatabase;
 
 use crate::fixture::{campaign, kill, phone, replica, session, take, worker};
 
-struct Scene {
-    db: TestDatabase,
-    replica: ReplicaId,
-    tenure: Tenure,
-    campaign: CampaignId,
+pub(crate) struct Scene {
+    pub(crate) db: TestDatabase,
+    pub(crate) replica: ReplicaId,
+    pub(crate) tenure: Tenure,
+    pub(crate) campaign: CampaignId,
 }
 
-async fn scene(recipients: i32) -> Scene {
+pub(crate) async fn scene(recipients: i32) -> Scene {
     let db = testkit::database().await;
     let worker = worker(&db).await;
     session(&db, worker, &phone(1)).await;
@@ -35,7 +35,7 @@ async fn scene(recipients: i32) -> Scene {
 }
 
 impl Scene {
-    fn claim(&self, ordinal: i32) -> Claim {
+    pub(crate) fn claim(&self, ordinal: i32) -> Claim {
         let key = MessageKey {
             campaign: self.campaign,
             ordinal,
@@ -49,7 +49,7 @@ impl Scene {
         }
     }
 
-    fn conclusion(&self, ordinal: i32, outcome: Outcome) -> Conclusion {
+    pub(crate) fn conclusion(&self, ordinal: i32, outcome: Outcome) -> Conclusion {
         let key = MessageKey {
             campaign: self.campaign,
             ordinal,
@@ -58,11 +58,12 @@ impl Scene {
             tenure: self.tenure,
             phone: phone(1),
             key,
+            claimed_on: self.tenure.worker,
             outcome,
         }
     }
 
-    async fn write(&self, conclusions: &[Conclusion], claims: &[Claim]) -> Written {
+    pub(crate) async fn write(&self, conclusions: &[Conclusion], claims: &[Claim]) -> Written {
         let mut client = self.db.store.client().await.unwrap();
         ledger::write(&mut client, self.replica, conclusions, claims)
             .await
@@ -104,7 +105,7 @@ impl Scene {
     }
 }
 
-fn sent() -> Outcome {
+pub(crate) fn sent() -> Outcome {
     Outcome::Sent {
         message_id: Some("3EB0".to_owned()),
         proof: Proof::Answer,
@@ -118,7 +119,7 @@ fn cause(code: &str) -> Cause {
     }
 }
 
-fn again(number_rests: bool) -> Outcome {
+pub(crate) fn again(number_rests: bool) -> Outcome {
     Outcome::Again {
         cause: cause("later"),
         retry_in: Duration::from_secs(9),
@@ -183,6 +184,23 @@ async fn a_former_owner_writes_nothing() {
         vec![1, 0, 0, 0, 0],
         "what it had claimed waits to be settled"
     );
+}
+
+#[tokio::test]
+async fn a_conclusion_is_of_its_own_claim_and_of_no_later_one() {
+    let scene = scene(1).await;
+    scene.write(&[], &[scene.claim(0)]).await;
+    let elsewhere = Conclusion {
+        claimed_on: models::ids::WorkerId::new(uuid::Uuid::now_v7()),
+        ..scene.conclusion(0, again(false))
+    };
+    let written = scene.write(&[elsewhere], &[]).await;
+    assert!(
+        written.concluded[0].is_none(),
+        "it was claimed anew by another worker's lane"
+    );
+    let written = scene.write(&[scene.conclusion(0, sent())], &[]).await;
+    assert!(written.concluded[0].is_some());
 }
 
 #[tokio::test]

@@ -7,5 +7,6 @@ mod fixture;
 mod lanes;
 mod ledger;
 mod placement;
+mod races;
 mod reconcile;
 mod sweep;

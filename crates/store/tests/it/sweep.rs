@@ -54,6 +54,30 @@ async fn a_dead_owners_lane_is_called_for_at_once_and_a_living_ones_not() {
 }
 
 #[tokio::test]
+async fn what_a_dead_owner_left_on_its_way_is_called_for_though_its_campaign_is_over() {
+    let db = testkit::database().await;
+    let (worker, sender) = (fixture::worker(&db).await, fixture::phone(1));
+    fixture::session(&db, worker, &sender).await;
+    let campaign = fixture::campaign(&db, &sender, 3).await;
+    let owner = fixture::replica(&db).await;
+    fixture::take(&db, owner, &sender).await;
+    let client = db.store.client().await.unwrap();
+    for sql in [
+        "UPDATE senders SET in_flight_campaign = $1, in_flight_ordinal = 0,
+            in_flight_worker = (SELECT worker_id FROM lanes), in_flight_at = now()
+         WHERE $1::uuid IS NOT NULL",
+        "UPDATE campaigns SET status = 'CANCELLED', completed_at = now() WHERE id = $1",
+    ] {
+        client.execute(sql, &[&campaign.uuid()]).await.unwrap();
+    }
+    fixture::kill(&db, owner).await;
+    sweep::orphan(&client, DEAD_AFTER, 9).await.unwrap();
+    let found = sweep::wanting(&client, DEAD_AFTER, 9).await.unwrap();
+    assert_eq!(found.jobs.len(), 1, "somebody must settle it");
+    assert_eq!(found.jobs[0].sender, sender);
+}
+
+#[tokio::test]
 async fn a_lane_without_work_is_put_to_sleep() {
     let db = testkit::database().await;
     let (worker, sender) = (fixture::worker(&db).await, fixture::phone(1));
