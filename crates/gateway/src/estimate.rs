@@ -68,10 +68,18 @@ fn facts<'a>(campaign: &'a Campaign, situation: &'a Situation, around: Around) -
         earlier: situation.earlier.map(|earlier| earlier.first),
         retry_at: situation.retry_at,
         paced_until: paced_until(campaign, situation),
+        jitter_max: around.jitter_max,
+        others: situation.session.as_ref().map_or(0, others),
         in_flight_at: situation.in_flight_at,
         replicas_alive: situation.replicas_alive,
         broker_up: around.broker_up,
     }
+}
+
+/// Other numbers with open campaigns on a session's worker.
+fn others(session: &SessionSituation) -> i64 {
+    let speakers = session.worker.as_ref().map(|worker| worker.speakers);
+    speakers.map_or(0, |speakers| speakers.saturating_sub(1).max(0))
 }
 
 fn session(session: &SessionSituation) -> SessionFacts<'_> {

@@ -26,6 +26,10 @@ pub struct Facts<'a> {
     pub retry_at: Option<OffsetDateTime>,
     /// The earliest moment that the sender's delays allow its next message.
     pub paced_until: Option<OffsetDateTime>,
+    /// What chance may add to that.
+    pub jitter_max: std::time::Duration,
+    /// Other numbers that have something to say on its worker, and take turns with it.
+    pub others: i64,
     /// When the sender's message that is on its way was claimed; `None` when there is none.
     pub in_flight_at: Option<OffsetDateTime>,
     /// Whether any sender replica is alive.
@@ -167,23 +171,34 @@ fn sending(facts: &Facts<'_>) -> Option<Waiting> {
     )
 }
 
-/// An answer that takes longer than this is waited for, or looked for, and people should know.
-const ANSWER_USUAL: time::Duration = time::Duration::seconds(5);
+/// What takes longer than this is waited for, and people should know.
+const UNNOTICED: time::Duration = time::Duration::seconds(5);
 
 /// What the delays are waiting for.
 fn pace(facts: &Facts<'_>, now: OffsetDateTime) -> Option<Waiting> {
     if let Some(at) = facts.in_flight_at {
         let reason = "a message has left and its outcome is not known yet; it is being found out";
-        return (now - at > ANSWER_USUAL).then(|| wait(reason, Some(now)))?;
+        return (now - at > UNNOTICED).then(|| wait(reason, Some(now)))?;
     }
     if let Some(at) = facts.retry_at.filter(|at| *at > now) {
         return wait("its last messages are tried again", Some(at));
     }
-    if let Some(at) = facts.paced_until.filter(|at| *at > now) {
+    if let Some(at) = facts.paced_until.filter(|at| *at + facts.jitter_max > now) {
         return wait("the sender keeps its delays between messages", Some(at));
     }
-    match facts.status {
-        CampaignStatus::Pending => wait("it is about to begin", Some(now)),
+    let overdue = facts
+        .paced_until
+        .is_some_and(|at| now - at > facts.jitter_max + UNNOTICED);
+    match (facts.status, facts.others) {
+        (_, others @ 1..) if overdue => {
+            let reason = format!("it takes turns with {others} other numbers on its worker");
+            wait(reason, Some(now))
+        }
+        (CampaignStatus::Pending, _) => wait("it is about to begin", Some(now)),
+        _ if overdue => wait(
+            "its next message is due and about to be taken up",
+            Some(now),
+        ),
         _ => None,
     }
 }
@@ -227,6 +242,8 @@ mod tests {
             earlier: None,
             retry_at: None,
             paced_until: None,
+            jitter_max: std::time::Duration::ZERO,
+            others: 0,
             in_flight_at: None,
             replicas_alive: true,
             broker_up: true,
@@ -337,6 +354,28 @@ mod tests {
         check(
             |f| f.in_flight_at = Some(NOW - Duration::seconds(6)),
             Some((looked_for, Some(NOW))),
+        );
+        check(
+            |f| {
+                f.paced_until = Some(NOW - Duration::seconds(6));
+                f.jitter_max = std::time::Duration::from_secs(15);
+            },
+            Some(("the sender keeps its delays between messages", Some(NOW))),
+        );
+        let overdue = Some(NOW - Duration::seconds(6));
+        check(
+            |f| (f.paced_until, f.others) = (overdue, 3),
+            Some((
+                "it takes turns with 3 other numbers on its worker",
+                Some(NOW),
+            )),
+        );
+        check(
+            |f| f.paced_until = overdue,
+            Some((
+                "its next message is due and about to be taken up",
+                Some(NOW),
+            )),
         );
         check(
             |f| f.status = CampaignStatus::Pending,

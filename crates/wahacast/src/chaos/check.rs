@@ -180,5 +180,22 @@ pub(crate) fn conserved(status: &serde_json::Value) -> Option<Violation> {
     })
 }
 
+/// A campaign that does not move must say why; this long is no waiting yet: longer than any delay
+/// and any answer here, and than what the gateway itself lets pass.
+const STILL_MAX: Duration = Duration::from_secs(8);
+
+/// Whoever waits shows a reason. `unexplained_for` is how long this campaign has neither moved nor
+/// shown one.
+pub(crate) fn explained(
+    status: &serde_json::Value,
+    unexplained_for: Duration,
+) -> Option<Violation> {
+    (unexplained_for > STILL_MAX).then(|| Violation {
+        rule: "unexplained",
+        recipient: None,
+        what: format!("nothing moved for {unexplained_for:?}, and no reason is shown: {status}"),
+    })
+}
+
 #[cfg(test)]
 mod tests;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::check::{Violation, conserved};
+use super::check::{Violation, conserved, explained};
 use super::world::World;
 use crate::demo::api::Api;
 
@@ -40,10 +40,26 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 struct State {
     accepted: Vec<(Uuid, Vec<String>)>,
     open: BTreeMap<Uuid, String>,
+    /// The counters of open campaigns, and when they last moved or a reason was shown.
+    explained: BTreeMap<Uuid, ([i64; 5], Instant)>,
     next_recipient: u64,
     unanswered: u64,
     looks: u64,
     violations: Vec<Violation>,
+}
+
+impl State {
+    /// For how long a campaign has neither moved nor shown a reason.
+    fn unexplained_for(&mut self, id: Uuid, status: &Value) -> Duration {
+        let now = Instant::now();
+        let counters = ["pending", "sending", "sent", "failed", "unknown"]
+            .map(|name| status[format!("{name}_messages")].as_i64().unwrap_or(-1));
+        let (last, since) = self.explained.entry(id).or_insert((counters, now));
+        if *last != counters || !status["reason"].is_null() {
+            (*last, *since) = (counters, now);
+        }
+        now - *since
+    }
 }
 
 /// The load of one run.
@@ -255,8 +271,11 @@ impl Load {
                 let mut state = self.state();
                 state.looks += 1;
                 state.violations.extend(conserved(&status));
+                let unexplained_for = state.unexplained_for(id, &status);
+                state.violations.extend(explained(&status, unexplained_for));
                 if !status["completed_at"].is_null() {
                     state.open.remove(&id);
+                    state.explained.remove(&id);
                 }
             }
             sleep(LOOK_EVERY).await;

@@ -83,6 +83,7 @@ impl Report {
                 of(&["conservation", "audit"]).to_string(),
             ),
             ("campaigns stuck", of(&["stuck"]).to_string()),
+            ("waits without a reason", of(&["unexplained"]).to_string()),
             ("other violations", of(&["answer"]).to_string()),
             ("UNKNOWN, own ids", per_million(self.own_ids)),
             ("UNKNOWN, other ids", per_million(self.other_ids)),

@@ -134,3 +134,9 @@ fn a_message_that_is_not_counted_or_counted_twice_is_found() {
     }
     assert!(conserved(&json!({})).is_some());
 }
+
+#[test]
+fn a_campaign_that_waits_without_a_reason_is_found() {
+    assert!(explained(&json!({}), Duration::from_secs(60)).is_some());
+    assert_eq!(explained(&json!({}), Duration::from_secs(2)), None);
+}
