@@ -322,7 +322,7 @@ async fn lost_answers_are_lost() {
         ("error_500_timed_out", "answer_timed_out"),
         ("connection_closed", "link_lost"),
         ("lost_answer", "answer_lost"),
-        ("bad_gateway", "server_error"),
+        ("bad_gateway", "answer_lost"),
     ] {
         control(&sim, "fault", serde_json::json!({"kind": kind, "count": 1})).await;
         let outcome = waha.send_text(letter(NAME, &to), "hi").await;

@@ -72,8 +72,8 @@ async fn once_the_request_may_have_left_the_outcome_is_lost() {
         (Manner::Reset, "answer_lost"),
         (Manner::Say("HTTP/1.1 20".into()), "answer_lost"),
         (Manner::Say("what?\r\n\r\n".into()), "answer_lost"),
-        (response("500 Internal Server Error", ""), "server_error"),
-        (response("502 Bad Gateway", "<html>"), "server_error"),
+        (response("500 Internal Server Error", ""), "answer_lost"),
+        (response("502 Bad Gateway", "<html>"), "answer_lost"),
     ] {
         let shown = format!("{manner:?}");
         let ugly = Ugly::start(manner).await;
@@ -212,6 +212,6 @@ async fn a_worker_that_keeps_no_chats_says_so() {
     ));
     let ugly = Ugly::start(response("200 OK", "")).await;
     let lookup = ugly.client().get_message("s", &to, "3EB0").await;
-    assert_eq!(lookup, Ok(Lookup::NotFound));
+    assert_eq!(lookup, Ok(Lookup::Unsupported), "an empty answer says nothing");
     assert!(ugly.heard()[0].contains("/messages/true_12132132130@c.us_3EB0?"));
 }
