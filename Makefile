@@ -1,5 +1,5 @@
 # The one door for people and for CI. Longer than a line or two becomes Rust.
-.PHONY: demo run check test fuzz chaos clean-local
+.PHONY: demo run check test fuzz chaos mutants clean-local
 
 demo:
 	cargo build --workspace --bins
@@ -20,8 +20,13 @@ test:
 # Five fixed seeds and three fresh ones, ten minutes of load each, two side by side: about an hour.
 # SEEDS="1 2" MINUTES=2 JOBS=1 make chaos does less; docs/EVIDENCE.md says what came of it.
 chaos:
-	cargo build --workspace --bins
+	cargo build --release --workspace --bins
 	scripts/chaos
+
+# Breaks the code on purpose, and chaos must notice: seventeen builds, two runs side by side, most of
+# an hour. NAMES="no-fence" MINUTES=1 make mutants does less.
+mutants:
+	scripts/mutants
 
 # The servers' data may lie elsewhere (called by root in a folder that is closed to others).
 clean-local:

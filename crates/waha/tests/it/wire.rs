@@ -212,6 +212,10 @@ async fn a_worker_that_keeps_no_chats_says_so() {
     ));
     let ugly = Ugly::start(response("200 OK", "")).await;
     let lookup = ugly.client().get_message("s", &to, "3EB0").await;
-    assert_eq!(lookup, Ok(Lookup::Unsupported), "an empty answer says nothing");
+    assert_eq!(
+        lookup,
+        Ok(Lookup::Unsupported),
+        "an empty answer says nothing"
+    );
     assert!(ugly.heard()[0].contains("/messages/true_12132132130@c.us_3EB0?"));
 }

@@ -35,13 +35,16 @@ const ENDED_WITHIN: Duration = Duration::from_secs(300);
 /// Answers of 30 s ago say nothing any more; the guide of a client gives up sooner.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
+/// Looks at one campaign that are further apart see nothing of what is between.
+const LOOK_GAP_MAX: Duration = Duration::from_secs(2);
+
 /// What the load has done and seen.
 #[derive(Debug, Default)]
 struct State {
     accepted: Vec<(Uuid, Vec<String>)>,
     open: BTreeMap<Uuid, String>,
-    /// The counters of open campaigns, and when they last moved or a reason was shown.
-    explained: BTreeMap<Uuid, ([i64; 5], Instant)>,
+    /// How open campaigns looked last.
+    looked: BTreeMap<Uuid, Look>,
     next_recipient: u64,
     unanswered: u64,
     looks: u64,
@@ -54,11 +57,19 @@ impl State {
         let now = Instant::now();
         let counters = ["pending", "sending", "sent", "failed", "unknown"]
             .map(|name| status[format!("{name}_messages")].as_i64().unwrap_or(-1));
-        let (last, since) = self.explained.entry(id).or_insert((counters, now));
-        if *last != counters || !status["reason"].is_null() {
-            (*last, *since) = (counters, now);
+        let fresh = Look {
+            at: now,
+            counters,
+            explained_at: now,
+        };
+        let look = self.looked.entry(id).or_insert(fresh);
+        // What happened while nobody looked nobody can say.
+        let unseen = now - look.at > LOOK_GAP_MAX;
+        if unseen || look.counters != counters || !status["reason"].is_null() {
+            look.explained_at = now;
         }
-        now - *since
+        (look.at, look.counters) = (now, counters);
+        now - look.explained_at
     }
 }
 
@@ -68,6 +79,15 @@ pub(crate) struct Load {
     apis: Vec<Api>,
     state: Mutex<State>,
     stop: watch::Sender<bool>,
+}
+
+/// A look at a campaign.
+#[derive(Debug)]
+struct Look {
+    at: Instant,
+    counters: [i64; 5],
+    /// When it last moved or showed a reason.
+    explained_at: Instant,
 }
 
 /// What a load came to.
@@ -275,7 +295,7 @@ impl Load {
                 state.violations.extend(explained(&status, unexplained_for));
                 if !status["completed_at"].is_null() {
                     state.open.remove(&id);
-                    state.explained.remove(&id);
+                    state.looked.remove(&id);
                 }
             }
             sleep(LOOK_EVERY).await;
