@@ -66,25 +66,27 @@ const RESTRICT: &str = "
     RETURNING d.resting_until IS DISTINCT FROM l.resting_until";
 
 // Refused by the number's fault after the worker took them: FAILED for now, because at first
-// nobody knew whose fault it was. A cancelled campaign's stay as they are.
+// nobody knew whose fault it was. A cancelled campaign's stay as they are, and so does one whose
+// refusal is of an earlier id: that one was excused already.
 const REFUSED: &str = "
     SELECT r.message_id, r.campaign_id FROM receipts r
     JOIN messages m USING (campaign_id, ordinal) JOIN campaigns c ON c.id = r.campaign_id
     WHERE r.sender = $1 AND r.ack = -1 AND r.ack_at > now() - interval '1 hour'
-        AND m.status = 5 AND m.error_code = 'whatsapp_refused' AND c.status <> 'CANCELLED'";
+        AND m.status = 5 AND m.error_code = 'whatsapp_refused'
+        AND m.waha_message_id = r.message_id AND c.status <> 'CANCELLED'";
 const LOCK_CAMPAIGNS: &str =
     "SELECT id FROM campaigns WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
+// The receipt stays and goes on naming its message: a report that the old id was taken after all
+// may come late, and must find the message before it is said again.
 const EXCUSE: &str = "
-    WITH excused AS (
-        DELETE FROM receipts WHERE sender = $1 AND message_id = ANY ($2) AND ack = -1
-        RETURNING campaign_id, ordinal
-    ), moved AS (
+    WITH moved AS (
         UPDATE messages m SET status = 0, attempts = GREATEST(m.attempts - 1, 0),
             waha_message_id = NULL, sent_at = NULL, error_code = $3, error = $4,
             steps = add_step(m.steps, now(), 0, NULL, NULL, NULL, $3)
-        FROM excused e
-        WHERE m.campaign_id = e.campaign_id AND m.ordinal = e.ordinal AND m.status = 5
-            AND m.error_code = 'whatsapp_refused'
+        FROM receipts r
+        WHERE r.sender = $1 AND r.message_id = ANY ($2) AND r.ack = -1
+            AND m.campaign_id = r.campaign_id AND m.ordinal = r.ordinal AND m.status = 5
+            AND m.error_code = 'whatsapp_refused' AND m.waha_message_id = r.message_id
         RETURNING m.campaign_id, m.ordinal
     ), again AS (
         INSERT INTO retries (campaign_id, ordinal, due_at)

@@ -70,7 +70,7 @@ impl Scene {
             .unwrap()
     }
 
-    async fn send(&self, ordinal: i32, outcome: Outcome) -> Option<CampaignStatus> {
+    pub(crate) async fn send(&self, ordinal: i32, outcome: Outcome) -> Option<CampaignStatus> {
         let claimed = self.write(&[], &[self.claim(ordinal)]).await.claimed;
         assert!(
             claimed[0].is_some(),
@@ -81,7 +81,7 @@ impl Scene {
     }
 
     /// The campaign's status, its counters, and what its rows say, by status.
-    async fn counts(&self) -> (String, Vec<i32>, Vec<i64>) {
+    pub(crate) async fn counts(&self) -> (String, Vec<i32>, Vec<i64>) {
         let client = self.db.store.client().await.unwrap();
         let sql = "SELECT status, sending, sent, failed, cancelled, unknown FROM campaigns
             WHERE id = $1";
@@ -112,7 +112,7 @@ pub(crate) fn sent() -> Outcome {
     }
 }
 
-fn cause(code: &str) -> Cause {
+pub(crate) fn cause(code: &str) -> Cause {
     Cause {
         code: code.to_owned(),
         detail: "because".to_owned(),

@@ -4,6 +4,7 @@
 
 mod checks;
 mod fixture;
+mod health;
 mod lanes;
 mod ledger;
 mod placement;
