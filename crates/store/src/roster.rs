@@ -103,10 +103,12 @@ macro_rules! roster {
                 WHERE campaign_id = c.id ORDER BY ordinal LIMIT 1
             ) r ON true
             -- A session that came back since its last attempt has nothing left to wait for; the
-            -- rests that WhatsApp imposes are not about the session and stay.
+            -- rests that WhatsApp imposes are not about the session and stay, whatever it was
+            -- that the message at the head of the line last failed for.
             CROSS JOIN LATERAL (
                 SELECT r.ordinal IS NOT NULL AND s.status_at > d.last_sent_at
-                    AND NOT COALESCE(r.error_code, '') = ANY ($2) AS again
+                    AND NOT COALESCE(r.error_code, '') = ANY ($2)
+                    AND (d.rest_code = ANY ($2) AND d.resting_until > now()) IS NOT TRUE AS again
             ) back
             LEFT JOIN LATERAL (
                 SELECT ordinal FROM messages

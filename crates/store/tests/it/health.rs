@@ -121,3 +121,33 @@ async fn one_refusal_excuses_one_attempt() {
     assert_eq!(scene.message(0).await, (0, None, true));
     assert!(!scene.restrict(None).await, "there is nothing left to excuse");
 }
+
+#[tokio::test]
+async fn a_session_that_came_back_does_not_end_what_whatsapp_imposed() {
+    let scene = scene(1).await;
+    let not_working = Outcome::Again {
+        cause: crate::ledger::cause("session_not_working"),
+        retry_in: Duration::from_secs(9),
+        number_rests: true,
+        tried: false,
+    };
+    scene.send(0, not_working).await;
+    assert!(scene.restrict(None).await);
+    scene
+        .sql("UPDATE sessions SET status_at = clock_timestamp()")
+        .await;
+    let client = scene.db.store.client().await.unwrap();
+    let rest = || async {
+        let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
+        speaker.unwrap().unwrap().resting_for.unwrap_or_default()
+    };
+    assert!(rest().await > HOUR / 2, "the message waited for its session");
+    scene
+        .sql("UPDATE senders SET resting_until = now() - interval '1 second'")
+        .await;
+    assert_eq!(rest().await, Duration::ZERO, "the lock is over");
+    scene
+        .sql("UPDATE senders SET resting_until = now() + interval '1 hour', rest_code = 'other'")
+        .await;
+    assert_eq!(rest().await, Duration::ZERO, "this rest is of the session");
+}
