@@ -27,9 +27,11 @@ chassis::settings! {
         "GATEWAY_DATABASE_CONNECTIONS" => database_connections: usize = 16, 2..=200;
         /// Seconds without a heartbeat after which a sender replica counts as dead.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
-        /// Seconds that a number rests when WhatsApp reports that it may not start chats (errors
-        /// 463 and 475) and does not say for how long.
+        /// Seconds that a number rests at first when WhatsApp reports that it may not start chats
+        /// (errors 463 and 475) and does not say for how long; doubled each time.
         "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
+        /// The longest of those rests.
+        "RESTRICTED_REST_SECONDS_MAX" => restricted_rest_max: Duration = 86400, 1.0..=604_800.0;
         /// Seconds that chance adds to each message delay, at most; for estimates.
         "MESSAGE_DELAY_JITTER" => jitter_max: Duration = 15, 0.0..=3_600.0;
     }

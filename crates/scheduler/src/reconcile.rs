@@ -117,6 +117,7 @@ async fn rest_number(fleet: &Fleet, due: &Due, found: Restriction) -> Result<(),
         reason: found.kind.reason().to_owned(),
         until: found.until,
         otherwise: fleet.settings.restricted_rest,
+        otherwise_max: fleet.settings.restricted_rest_max,
     };
     let mut db = fleet.store.client().await?;
     if health::restrict(&mut db, &due.phone, &restriction).await? {

@@ -40,9 +40,12 @@ chassis::settings! {
         /// Days for which WhatsApp's reports on a message are kept; a later one proves nothing any
         /// more. People read messages weeks late.
         "RECEIPTS_KEEP_DAYS" => receipts_keep_days: u32 = 30, 1..=3_650;
-        /// Seconds that a number rests when WhatsApp keeps it from starting chats (errors 463 and
-        /// 475) and does not say for how long.
+        /// Seconds that a number rests at first when WhatsApp keeps it from starting chats (errors
+        /// 463 and 475) and does not say for how long; doubled each time.
         "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
+        /// The longest of those rests, which grow with each restriction in a row. An ack that comes
+        /// when a rest is over ends the row.
+        "RESTRICTED_REST_SECONDS_MAX" => restricted_rest_max: Duration = 86400, 1.0..=604_800.0;
         /// Connections to the ledger; none is held while a worker is asked.
         "SCHEDULER_DATABASE_CONNECTIONS" => database_connections: usize = 8, 2..=100;
     }

@@ -44,6 +44,7 @@ CREATE FUNCTION add_step(steps message_step[], at timestamptz, status integer, w
 
 ALTER TABLE senders
     ADD COLUMN rest_code     text,                       -- why it rests, as a stable word
+    ADD COLUMN restrictions  integer NOT NULL DEFAULT 0, -- by WhatsApp, since the last ack after one
     ADD COLUMN unacked       integer NOT NULL DEFAULT 0, -- accepted by workers since the last ack
     ADD COLUMN unacked_since timestamptz,                -- when the first of those was
     ADD COLUMN last_ack_at   timestamptz;                -- null: no ack ever came

@@ -45,23 +45,28 @@ pub struct Restriction {
     pub reason: String,
     /// Its end, where WhatsApp states one.
     pub until: Option<OffsetDateTime>,
-    /// How long the number rests where it does not.
+    /// How long the number rests where it does not: doubled for each restriction in a row.
     pub otherwise: Duration,
+    /// The longest of those rests.
+    pub otherwise_max: Duration,
 }
 
 // A stated end is believed, also when it is nearer than what was guessed before, unless it is over
-// already: then it says nothing. A guess never shortens a rest that is under way.
+// already: then it says nothing. A guess never shortens a rest that is under way, and grows like
+// policy::outcome::judge's: trying again soon makes it worse.
 const RESTRICT: &str = "
     WITH locked AS MATERIALIZED (
-        SELECT phone, resting_until, rest_code = ANY ($6) AND resting_until > now() AS already
+        SELECT phone, resting_until, restrictions,
+            (rest_code = ANY ($6) AND resting_until > now()) IS TRUE AS already
         FROM senders WHERE phone = $1 FOR NO KEY UPDATE
     )
     UPDATE senders d SET
         resting_until = COALESCE(CASE WHEN $4 > now() THEN $4 END,
             CASE WHEN l.already THEN l.resting_until
-            ELSE now() + make_interval(secs => $5) END),
+            ELSE now() + make_interval(
+                secs => LEAST($5 * 2 ^ LEAST(l.restrictions, 20), $7)) END),
         rest_code = $2, rest_reason = $3,
-        rests = d.rests + CASE WHEN l.already THEN 0 ELSE 1 END
+        restrictions = d.restrictions + CASE WHEN l.already THEN 0 ELSE 1 END
     FROM locked l WHERE d.phone = l.phone
     RETURNING d.resting_until IS DISTINCT FROM l.resting_until";
 
@@ -107,6 +112,7 @@ pub async fn restrict(
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(RESTRICT).await?;
     let otherwise = restriction.otherwise.as_secs_f64();
+    let otherwise_max = restriction.otherwise_max.as_secs_f64();
     let (phone, restricted) = (sender.digits(), RESTRICTED.as_slice());
     let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
         &phone,
@@ -115,6 +121,7 @@ pub async fn restrict(
         &restriction.until,
         &otherwise,
         &restricted,
+        &otherwise_max,
     ];
     let rested = tx.query_opt(&statement, parameters).await?;
     let rested = rested.is_some_and(|row| row.get(0));

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{GenericClient, Object};
 use models::ids::WorkerId;
+use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
@@ -150,7 +151,9 @@ fn columns<'a>(ids: &[(&'a str, &'a str)]) -> (Vec<&'a str>, Vec<&'a str>) {
 }
 
 // Where a report moves a message is policy::receipt::status_after, in SQL. A campaign that is
-// complete may lose or gain its errors; one that this completes ends now.
+// complete may lose or gain its errors; one that this completes ends now. An ack ends a number's
+// silence at once. It ends a row of restrictions too, but says nothing of one under way: that
+// forbids new chats alone, and what was said before goes on being reported.
 const APPLY: &str = "
     WITH heard AS MATERIALIZED (
         SELECT r.sender, r.message_id, r.ack, r.ack_at, r.campaign_id, r.ordinal
@@ -218,6 +221,10 @@ const APPLY: &str = "
     ), silent AS MATERIALIZED (
         SELECT phone FROM senders
         WHERE rest_code = 'silent' AND phone IN (SELECT sender FROM told WHERE acked)
+    ), locked AS MATERIALIZED (
+        SELECT phone FROM senders
+        WHERE rest_code = ANY ($3) AND resting_until > now()
+            AND phone IN (SELECT sender FROM told WHERE acked)
     ), woken AS (
         UPDATE senders d SET
             unacked = CASE WHEN t.acked THEN 0 ELSE d.unacked END,
@@ -227,10 +234,13 @@ const APPLY: &str = "
             rest_reason = CASE WHEN s.phone IS NULL THEN d.rest_reason END,
             rest_code = CASE WHEN s.phone IS NULL THEN d.rest_code END,
             rests = CASE WHEN s.phone IS NULL THEN d.rests ELSE 0 END,
+            restrictions = CASE WHEN t.acked AND l.phone IS NULL THEN 0 ELSE d.restrictions END,
             campaign_ended_at = CASE WHEN t.ended THEN now() ELSE d.campaign_ended_at END
         FROM told t LEFT JOIN silent s ON s.phone = t.sender
-        WHERE d.phone = t.sender AND (t.ended OR s.phone IS NOT NULL
-            OR t.acked AND (d.unacked > 0 OR d.last_ack_at IS NULL))
+            LEFT JOIN locked l ON l.phone = t.sender
+        WHERE d.phone = t.sender AND (t.ended OR s.phone IS NOT NULL OR t.acked
+            AND (d.unacked > 0 OR d.last_ack_at IS NULL
+                OR d.restrictions > 0 AND l.phone IS NULL))
         RETURNING d.phone, t.ended OR s.phone IS NOT NULL AS awake
     )
     SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake)";
@@ -256,7 +266,9 @@ pub(crate) async fn apply<S: AsRef<str> + Sync>(
     let ids: Vec<_> = ids.iter().map(|(s, id)| (*s, id.as_ref())).collect();
     let (senders, message_ids) = columns(&ids);
     let statement = db.prepare_cached(APPLY).await?;
-    let row = db.query_one(&statement, &[&senders, &message_ids]).await?;
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&senders, &message_ids, &RESTRICTED.as_slice()];
+    let row = db.query_one(&statement, parameters).await?;
     let awake: Vec<&str> = row.get(1);
     Ok(Applied {
         moved: row.get::<_, i64>(0).unsigned_abs(),

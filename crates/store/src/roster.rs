@@ -83,7 +83,8 @@ macro_rules! roster {
                 EXTRACT(EPOCH FROM now() - d.last_sent_at)::float8,
                 EXTRACT(EPOCH FROM now() - d.campaign_ended_at)::float8,
                 CASE WHEN back.again THEN 0
-                    ELSE EXTRACT(EPOCH FROM d.resting_until - now())::float8 END, d.rests,
+                    ELSE EXTRACT(EPOCH FROM d.resting_until - now())::float8 END,
+                GREATEST(d.rests, d.restrictions),
                 d.in_flight_campaign, d.in_flight_ordinal, d.in_flight_worker,
                 EXTRACT(EPOCH FROM now() - d.in_flight_at)::float8,
                 c.id, c.template, c.variables, c.media_url, c.status, c.trace_id,

@@ -95,6 +95,7 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
             reason: restriction.kind.reason().to_owned(),
             until: restriction.until,
             otherwise: gateway.settings.restricted_rest,
+            otherwise_max: gateway.settings.restricted_rest_max,
         };
         health::restrict(&mut db, phone, &restriction).await?;
     }

@@ -10,8 +10,8 @@ use store::lanes::{self, Arrival, Tenure};
 use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Proof};
 use uuid::Uuid;
 
-use crate::app::{App, HMAC_KEY, said};
-use crate::webhook::{placed, report};
+use crate::app::{App, HMAC_KEY, app_with, said};
+use crate::webhook::{placed, placed_on, report};
 
 const SENDER: &str = "42108077";
 const RECIPIENTS: [&str; 2] = ["21642108101", "21642108102"];
@@ -239,6 +239,29 @@ async fn a_refusal_for_the_numbers_sake_rests_the_number_and_costs_nobody_anythi
         session.body["status"], "WORKING",
         "and it is never restarted for this"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_without_an_end_rest_the_number_longer_each_time() {
+    let rests = [
+        ("RESTRICTED_REST_SECONDS", "1000"),
+        ("RESTRICTED_REST_SECONDS_MAX", "1500"),
+    ];
+    let (app, _sim, generation) = placed_on(app_with(&rests).await).await;
+    let hands = Hands::new(&app, generation).await;
+    for (id, seconds) in [("3EB0AA", 1_000), ("3EB0BB", 1_500)] {
+        hands.claim(0, id).await;
+        hands.conclude(0, sent()).await;
+        let mut refused = ack_of(id, -1);
+        refused["payload"]["error"] = json!({"code": "463"});
+        report(&app, generation, &refused, Some(HMAC_KEY))
+            .await
+            .is(200);
+        let rest = "SELECT round(EXTRACT(EPOCH FROM resting_until - now()), -2)::bigint
+            FROM senders WHERE rest_code = 'time_locked'";
+        assert_eq!(app.number(rest).await, seconds);
+        app.sql("UPDATE senders SET resting_until = now()").await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

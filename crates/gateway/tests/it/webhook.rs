@@ -39,7 +39,11 @@ async fn seen(app: &App) -> String {
 
 /// A gateway with a placed session, and its generation.
 pub(crate) async fn placed() -> (App, waha_sim::Running, i64) {
-    let (app, sim) = (app().await, servers(1).await);
+    placed_on(app().await).await
+}
+
+pub(crate) async fn placed_on(app: App) -> (App, waha_sim::Running, i64) {
+    let sim = servers(1).await;
     register(&app, &sim, 1).await;
     app.session("42108077").await;
     let generation = app.number("SELECT generation::bigint FROM sessions").await;

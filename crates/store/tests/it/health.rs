@@ -50,6 +50,7 @@ impl Scene {
             reason: "error 463".to_owned(),
             until,
             otherwise: HOUR,
+            otherwise_max: 5 * HOUR,
         };
         let mut client = self.db.store.client().await.unwrap();
         health::restrict(&mut client, &phone(1), &restriction)
@@ -66,6 +67,21 @@ impl Scene {
         let key = (self.campaign.uuid(), ordinal);
         let row = client.query_one(sql, &[&key.0, &key.1]).await.unwrap();
         (row.get(0), row.get(1), row.get(2))
+    }
+
+    /// For how many hours the number rests, rounded; why; and its restrictions in a row.
+    async fn rest(&self) -> (i32, Option<String>, i32) {
+        let client = self.db.store.client().await.unwrap();
+        let sql = "SELECT round(EXTRACT(EPOCH FROM resting_until - now()) / 3600)::integer,
+            rest_code, restrictions FROM senders";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        let hours: Option<i32> = row.get(0);
+        (hours.unwrap_or_default(), row.get(1), row.get(2))
+    }
+
+    async fn rest_is_over(&self) {
+        self.sql("UPDATE senders SET resting_until = now() - interval '1 second'")
+            .await;
     }
 
     async fn sql(&self, sql: &str) {
@@ -125,13 +141,7 @@ async fn one_refusal_excuses_one_attempt() {
 #[tokio::test]
 async fn a_session_that_came_back_does_not_end_what_whatsapp_imposed() {
     let scene = scene(1).await;
-    let not_working = Outcome::Again {
-        cause: crate::ledger::cause("session_not_working"),
-        retry_in: Duration::from_secs(9),
-        number_rests: true,
-        tried: false,
-    };
-    scene.send(0, not_working).await;
+    scene.send(0, number_rests("session_not_working", 1)).await;
     assert!(scene.restrict(None).await);
     scene
         .sql("UPDATE sessions SET status_at = clock_timestamp()")
@@ -150,4 +160,91 @@ async fn a_session_that_came_back_does_not_end_what_whatsapp_imposed() {
         .sql("UPDATE senders SET resting_until = now() + interval '1 hour', rest_code = 'other'")
         .await;
     assert_eq!(rest().await, Duration::ZERO, "this rest is of the session");
+}
+
+fn locked(hours: i32, restrictions: i32) -> (i32, Option<String>, i32) {
+    (hours, Some("time_locked".to_owned()), restrictions)
+}
+
+fn number_rests(code: &str, hours: u32) -> Outcome {
+    Outcome::Again {
+        cause: crate::ledger::cause(code),
+        retry_in: hours * HOUR,
+        number_rests: true,
+        tried: false,
+    }
+}
+
+#[tokio::test]
+async fn each_restriction_in_a_row_rests_longer_and_only_an_ack_ends_the_row() {
+    let scene = scene(9).await;
+    for (ordinal, hours) in [(0, 1), (1, 2), (2, 4), (3, 5)] {
+        // The worker takes it, and WhatsApp says no afterwards.
+        let id = format!("3EB0{ordinal}");
+        scene.accepted_by(ordinal, &id).await;
+        scene.ack(&id, -1).await;
+        assert!(scene.restrict(None).await);
+        assert_eq!(scene.rest().await, locked(hours, ordinal + 1));
+        assert!(!scene.restrict(None).await, "the same one, seen again");
+        assert_eq!(scene.rest().await, locked(hours, ordinal + 1));
+        scene.rest_is_over().await;
+    }
+    // Nothing else ends it: neither what the worker says nor silence.
+    for (code, hours) in [("session_not_working", 5), ("time_locked", 5)] {
+        scene.write(&[], &[scene.claim(4)]).await;
+        let outcome = number_rests(code, 1);
+        scene.write(&[scene.conclusion(4, outcome)], &[]).await;
+        scene.rest_is_over().await;
+        assert!(scene.restrict(None).await);
+        assert_eq!(scene.rest().await.0, hours);
+        scene.rest_is_over().await;
+    }
+    scene.accepted_by(4, "3EB0AA").await;
+    scene.ack("3EB0AA", 1).await;
+    assert!(scene.restrict(None).await);
+    assert_eq!(scene.rest().await, locked(1, 1), "it begins anew");
+}
+
+#[tokio::test]
+async fn a_restriction_that_a_worker_answers_with_is_one_of_the_row() {
+    let scene = scene(9).await;
+    for ordinal in 0..2 {
+        scene.send(ordinal, number_rests("time_locked", 1)).await;
+        assert_eq!(scene.rest().await, locked(1, ordinal + 1));
+        scene.rest_is_over().await;
+    }
+    let client = scene.db.store.client().await.unwrap();
+    let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
+    assert_eq!(speaker.unwrap().unwrap().rests, 2, "the sender doubles it");
+    assert!(scene.restrict(None).await);
+    assert_eq!(scene.rest().await, locked(4, 3));
+}
+
+#[tokio::test]
+async fn an_ack_of_what_was_said_before_does_not_end_a_lock_under_way() {
+    let scene = scene(9).await;
+    scene.accepted_by(0, "3EB0AA").await;
+    let client = scene.db.store.client().await.unwrap();
+    let now: OffsetDateTime = client.query_one("SELECT now()", &[]).await.unwrap().get(0);
+    assert!(scene.restrict(Some(now + 3 * HOUR)).await);
+    for ack in 1..=3 {
+        scene.ack("3EB0AA", ack).await;
+        assert_eq!(scene.rest().await, locked(3, 1), "ack {ack}");
+    }
+    scene.rest_is_over().await;
+    assert!(scene.restrict(None).await);
+    assert_eq!(scene.rest().await, locked(2, 2), "and the row goes on");
+}
+
+#[tokio::test]
+async fn what_a_worker_says_does_not_shorten_a_lock_under_way() {
+    let scene = scene(9).await;
+    scene.claim_by(0, "3EB0AA").await;
+    assert!(scene.restrict(None).await);
+    let outcome = number_rests("session_not_working", 0);
+    scene.write(&[scene.conclusion(0, outcome)], &[]).await;
+    assert_eq!(scene.rest().await, locked(1, 1));
+    let outcome = number_rests("time_locked", 3);
+    scene.send(0, outcome).await;
+    assert_eq!(scene.rest().await, locked(3, 1), "it is the same lock");
 }

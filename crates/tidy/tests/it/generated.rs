@@ -89,6 +89,16 @@ fn a_setting_means_the_same_to_all_who_read_it() {
 }
 
 #[test]
+fn whoever_rests_a_restricted_number_knows_for_how_long() {
+    for (service, docs) in services().into_iter().skip(1) {
+        for key in ["RESTRICTED_REST_SECONDS", "RESTRICTED_REST_SECONDS_MAX"] {
+            let read = docs.iter().any(|doc| doc.key == key);
+            assert!(read, "the {service} does not read {key}");
+        }
+    }
+}
+
+#[test]
 fn the_example_of_env_is_up_to_date() {
     let sections = sections();
     let sections = sections
