@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use models::phone::PhoneNumber;
 use policy::health::{Silence, rest_after, silent};
-use store::health::{self, SILENT};
+use store::health;
 use store::ledger::Concluded;
 
 use crate::flight::Line;
 
 impl Line {
-    /// Puts a number to rest if its acks stopped coming; returns whether it did. A note that
-    /// cannot be written is made up for by the next message.
+    /// Puts a number to rest if its acks stopped coming; returns whether it did. An ack that came
+    /// meanwhile, or a restriction, keeps it from that; a note that cannot be written is made up
+    /// for by the next message.
     pub(crate) async fn rest_if_silent(&self, phone: &PhoneNumber, after: &Concluded) -> bool {
         let settings = &self.context.settings;
         let silence = Silence {
@@ -34,14 +35,19 @@ impl Line {
             "WhatsApp has reported nothing of the last {unacked} messages; \
              one goes as a probe after the rest"
         );
-        tracing::warn!(sender = %phone.masked(), unacked, "a number is silent and rests");
-        metrics::counter!("sender_silent_rests_total").increment(1);
+        let least = i32::try_from(silence.messages).unwrap_or(i32::MAX);
         let note = async {
             let client = self.context.store.client().await?;
-            health::rest(&client, phone, rest, SILENT, &reason).await
+            health::rest_silent(&client, phone, least, rest, &reason).await
         };
-        note.await
+        let rested = note
+            .await
             .inspect_err(|error| tracing::warn!("a silent number's rest was not written: {error}"))
-            .is_ok()
+            .unwrap_or(false);
+        if rested {
+            tracing::warn!(sender = %phone.masked(), unacked, "a number is silent and rests");
+            metrics::counter!("sender_silent_rests_total").increment(1);
+        }
+        rested
     }
 }

@@ -13,27 +13,27 @@ use time::OffsetDateTime;
 use crate::StoreError;
 use crate::sessions::wake_lane;
 
-/// The word in `rest_code` of a number whose acks stopped coming.
-pub const SILENT: &str = "silent";
+// Since it was judged an ack may have come, or WhatsApp may have said how long it is restricted.
+const REST_SILENT: &str = "
+    UPDATE senders SET resting_until = now() + make_interval(secs => $2), rest_code = 'silent',
+        rest_reason = $3, rests = rests + 1
+    WHERE phone = $1 AND unacked >= $4
+        AND (rest_code = ANY ($5) AND resting_until > now()) IS NOT TRUE";
 
-const REST: &str = "
-    UPDATE senders SET resting_until = now() + make_interval(secs => $2), rest_code = $3,
-        rest_reason = $4, rests = rests + 1
-    WHERE phone = $1";
-
-/// Puts a number to rest.
-pub async fn rest(
+/// Puts a number to rest of whose last messages, `unacked` at least, WhatsApp reports nothing.
+/// Returns whether that is still so.
+pub async fn rest_silent(
     db: &impl GenericClient,
     sender: &PhoneNumber,
+    unacked: i32,
     rest: Duration,
-    code: &str,
     reason: &str,
-) -> Result<(), StoreError> {
-    let statement = db.prepare_cached(REST).await?;
+) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(REST_SILENT).await?;
+    let (rest, restricted) = (rest.as_secs_f64(), RESTRICTED.as_slice());
     let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&sender.digits(), &rest.as_secs_f64(), &code, &reason];
-    db.execute(&statement, parameters).await?;
-    Ok(())
+        &[&sender.digits(), &rest, &reason, &unacked, &restricted];
+    Ok(db.execute(&statement, parameters).await? > 0)
 }
 
 /// A restriction that WhatsApp put on a number.

@@ -166,22 +166,25 @@ const CONCLUDE: &str = "
                     THEN d.sent_today ELSE 0 END,
             -- A time-lock that is under way outlasts what a worker says of a message, and is not
             -- shortened by it; how many there were in a row outlasts that too, until an ack comes.
+            -- So does silence: every message is a probe, whatever becomes of it at the worker.
             resting_until = GREATEST(
                 CASE WHEN m.number_rests THEN now() + make_interval(secs => m.retry_secs) END,
-                CASE WHEN d.rest_code = ANY ($15) AND d.resting_until > now()
+                CASE WHEN d.rest_code = 'silent'
+                    OR d.rest_code = ANY ($15) AND d.resting_until > now()
                     THEN d.resting_until END),
             rest_reason = CASE WHEN m.number_rests AND m.code = ANY ($15) THEN m.detail
-                WHEN d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.rest_reason
+                WHEN d.rest_code = 'silent'
+                    OR d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.rest_reason
                 WHEN m.number_rests THEN m.detail END,
             rest_code = CASE WHEN m.number_rests AND m.code = ANY ($15) THEN m.code
-                WHEN d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.rest_code
+                WHEN d.rest_code = 'silent'
+                    OR d.rest_code = ANY ($15) AND d.resting_until > now() THEN d.rest_code
                 WHEN m.number_rests THEN m.code END,
             restrictions = d.restrictions + CASE WHEN m.number_rests AND m.code = ANY ($15)
                 AND (d.rest_code = ANY ($15) AND d.resting_until > now()) IS NOT TRUE
                 THEN 1 ELSE 0 END,
-            -- While a number is silent every message is a probe, and its rests go on growing.
-            rests = CASE WHEN m.number_rests THEN d.rests + 1
-                WHEN d.rest_code = 'silent' AND m.status = 2 THEN d.rests ELSE 0 END,
+            rests = CASE WHEN d.rest_code = 'silent' THEN d.rests
+                WHEN m.number_rests THEN d.rests + 1 ELSE 0 END,
             unacked = d.unacked + (m.status = 2)::integer,
             unacked_since = COALESCE(d.unacked_since, CASE WHEN m.status = 2 THEN now() END)
         FROM moved m JOIN counted k ON k.id = m.campaign_id

@@ -8,7 +8,7 @@ use store::receipts::{self, Report};
 use time::OffsetDateTime;
 
 use crate::fixture::phone;
-use crate::ledger::{Scene, scene};
+use crate::ledger::{Scene, again, scene, sent};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -135,7 +135,10 @@ async fn one_refusal_excuses_one_attempt() {
     scene.ack("3EB0BB", -1).await;
     assert!(scene.restrict(None).await);
     assert_eq!(scene.message(0).await, (0, None, true));
-    assert!(!scene.restrict(None).await, "there is nothing left to excuse");
+    assert!(
+        !scene.restrict(None).await,
+        "there is nothing left to excuse"
+    );
 }
 
 #[tokio::test]
@@ -151,7 +154,10 @@ async fn a_session_that_came_back_does_not_end_what_whatsapp_imposed() {
         let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
         speaker.unwrap().unwrap().resting_for.unwrap_or_default()
     };
-    assert!(rest().await > HOUR / 2, "the message waited for its session");
+    assert!(
+        rest().await > HOUR / 2,
+        "the message waited for its session"
+    );
     scene
         .sql("UPDATE senders SET resting_until = now() - interval '1 second'")
         .await;
@@ -247,4 +253,77 @@ async fn what_a_worker_says_does_not_shorten_a_lock_under_way() {
     let outcome = number_rests("time_locked", 3);
     scene.send(0, outcome).await;
     assert_eq!(scene.rest().await, locked(3, 1), "it is the same lock");
+}
+
+impl Scene {
+    async fn rest_silent(&self, unacked: i32) -> bool {
+        let client = self.db.store.client().await.unwrap();
+        health::rest_silent(&client, &phone(1), unacked, HOUR, "silence")
+            .await
+            .unwrap()
+    }
+
+    /// Why the number rests, and its rests in a row.
+    async fn silence(&self) -> (Option<String>, Option<String>, i32) {
+        let client = self.db.store.client().await.unwrap();
+        let sql = "SELECT rest_code, rest_reason, rests FROM senders";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        (row.get(0), row.get(1), row.get(2))
+    }
+}
+
+fn silent(rests: i32) -> (Option<String>, Option<String>, i32) {
+    (Some("silent".to_owned()), Some("silence".to_owned()), rests)
+}
+
+#[tokio::test]
+async fn a_number_is_not_silent_once_it_was_heard_of() {
+    let scene = scene(9).await;
+    scene.accepted_by(0, "3EB0AA").await;
+    scene.accepted_by(1, "3EB0BB").await;
+    scene.ack("3EB0AA", 1).await;
+    assert!(!scene.rest_silent(2).await, "an ack came meanwhile");
+    assert_eq!(scene.silence().await, (None, None, 0));
+    scene.accepted_by(2, "3EB0CC").await;
+    scene.accepted_by(3, "3EB0DD").await;
+    assert!(scene.restrict(None).await);
+    assert!(!scene.rest_silent(2).await, "WhatsApp says why");
+    assert_eq!(scene.rest().await, locked(1, 1));
+    scene.rest_is_over().await;
+    assert!(scene.rest_silent(2).await);
+    assert_eq!(scene.silence().await.0.as_deref(), Some("silent"));
+}
+
+#[tokio::test]
+async fn a_probe_says_nothing_for_a_silent_number_but_by_its_ack() {
+    let cause = || crate::ledger::cause("because");
+    for outcome in [
+        sent(),
+        Outcome::Failed(cause()),
+        Outcome::Unknown(cause()),
+        again(false),
+        number_rests("session_not_working", 0),
+    ] {
+        let scene = scene(9).await;
+        scene.accepted_by(0, "3EB0AA").await;
+        assert!(scene.rest_silent(1).await);
+        scene.rest_is_over().await;
+        let after = format!("{outcome:?}");
+        scene.send(1, outcome).await;
+        assert_eq!(scene.silence().await, silent(1), "{after}");
+        assert!(scene.rest_silent(1).await);
+        assert_eq!(scene.silence().await, silent(2), "{after}");
+        scene.ack("3EB0AA", 1).await;
+        assert_eq!(scene.silence().await, (None, None, 0), "{after}");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_a_restriction_meets_says_so() {
+    let scene = scene(9).await;
+    scene.accepted_by(0, "3EB0AA").await;
+    assert!(scene.rest_silent(1).await);
+    scene.rest_is_over().await;
+    scene.send(1, number_rests("time_locked", 2)).await;
+    assert_eq!(scene.rest().await, locked(2, 1));
 }
