@@ -52,8 +52,6 @@ pub struct Receipt {
 const OLD_CORE_SESSION: &str = "default";
 /// A report says when it was, but neither of the future nor of ages ago.
 const AGE_MAX: time::Duration = time::Duration::days(30);
-/// No restriction of WhatsApp is stated for longer.
-const RESTRICTION_MAX: time::Duration = time::Duration::days(366);
 /// Longer ids are none of WhatsApp's.
 const ID_CHARS_MAX: usize = 200;
 
@@ -140,19 +138,6 @@ impl Receipt {
     pub fn believable_at(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         self.at.filter(|at| *at <= now && now - *at <= AGE_MAX)
     }
-
-    /// The restriction, unless it is over at `now`; without an end where that cannot be believed.
-    pub fn restriction_at(&self, now: OffsetDateTime) -> Option<Restriction> {
-        let restriction = self.restriction?;
-        let until = restriction
-            .until
-            .filter(|until| *until - now <= RESTRICTION_MAX);
-        let over = until.is_some_and(|until| until <= now);
-        (!over).then_some(Restriction {
-            until,
-            ..restriction
-        })
-    }
 }
 
 fn note_unknown(what: &str, word: &str) {
@@ -214,30 +199,14 @@ mod tests {
     fn times_that_cannot_be_are_not_believed() {
         let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
         let day = time::Duration::days(1);
-        let receipt = |at, until| Receipt {
-            message_id: "3EB0".to_owned(),
-            ack: -1,
-            at,
-            restriction: Some(Restriction {
-                kind: waha::sessions::RestrictionKind::TimeLocked,
-                until,
-            }),
-        };
         for (at, believed) in [(now, true), (now + day, false), (now - 31 * day, false)] {
-            assert_eq!(
-                receipt(Some(at), None).believable_at(now).is_some(),
-                believed
-            );
-        }
-        for (until, told) in [
-            (None, Some(None)),
-            (Some(now + day), Some(Some(now + day))),
-            (Some(now), None),
-            (Some(now + 400 * day), Some(None)),
-        ] {
-            let restriction = receipt(None, until).restriction_at(now);
-            let restriction = restriction.map(|restriction| restriction.until);
-            assert_eq!(restriction, told, "{until:?}");
+            let receipt = Receipt {
+                message_id: "3EB0".to_owned(),
+                ack: -1,
+                at: Some(at),
+                restriction: None,
+            };
+            assert_eq!(receipt.believable_at(now).is_some(), believed);
         }
     }
 

@@ -77,7 +77,8 @@ pub async fn turn(fleet: &Arc<Fleet>, due: &Due) -> Result<(), StoreError> {
         Ok(look) => look,
         Err(error) => return failed(fleet, due, due.status, "look", &error).await,
     };
-    if let Some(restriction) = look.restriction {
+    let now = fleet.clock.now();
+    if let Some(restriction) = look.restriction.and_then(|told| told.in_force_at(now)) {
         rest_number(fleet, due, restriction).await?;
     }
     let mut now = situation(due, &look);

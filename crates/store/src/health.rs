@@ -51,20 +51,21 @@ pub struct Restriction {
     pub otherwise_max: Duration,
 }
 
-// A stated end is believed, also when it is nearer than what was guessed before, unless it is over
-// already: then it says nothing. A guess never shortens a rest that is under way, and grows like
-// policy::outcome::judge's: trying again soon makes it worse.
+// A stated end is believed, also when it is nearer than what was guessed before. One that is over
+// by the database's clock says nothing, whatever the teller's own clock says. A guess never shortens
+// a rest that is under way, and grows like policy::outcome::judge's: trying again soon makes it
+// worse.
 const RESTRICT: &str = "
     WITH locked AS MATERIALIZED (
         SELECT phone, resting_until, restrictions,
             (rest_code = ANY ($6) AND resting_until > now()) IS TRUE AS already
-        FROM senders WHERE phone = $1 FOR NO KEY UPDATE
+        FROM senders WHERE phone = $1 AND ($4::timestamptz IS NULL OR $4 > now())
+        FOR NO KEY UPDATE
     )
     UPDATE senders d SET
-        resting_until = COALESCE(CASE WHEN $4 > now() THEN $4 END,
-            CASE WHEN l.already THEN l.resting_until
+        resting_until = CASE WHEN $4 IS NOT NULL THEN $4 WHEN l.already THEN l.resting_until
             ELSE now() + make_interval(
-                secs => LEAST($5 * 2 ^ LEAST(l.restrictions, 20), $7)) END),
+                secs => LEAST($5 * 2 ^ LEAST(l.restrictions, 20), $7)) END,
         rest_code = $2, rest_reason = $3,
         restrictions = d.restrictions + CASE WHEN l.already THEN 0 ELSE 1 END
     FROM locked l WHERE d.phone = l.phone
@@ -103,7 +104,7 @@ const EXCUSE: &str = "
     WHERE c.id = n.campaign_id AND c.status <> 'CANCELLED'";
 
 /// WhatsApp keeps a number from starting chats: it rests, and what was refused for it within the
-/// last hour is PENDING again. Returns whether anything changed.
+/// last hour is PENDING again; unless the restriction is over. Returns whether anything changed.
 pub async fn restrict(
     client: &mut Object,
     sender: &PhoneNumber,
@@ -123,8 +124,10 @@ pub async fn restrict(
         &restricted,
         &otherwise_max,
     ];
-    let rested = tx.query_opt(&statement, parameters).await?;
-    let rested = rested.is_some_and(|row| row.get(0));
+    let Some(row) = tx.query_opt(&statement, parameters).await? else {
+        return Ok(false);
+    };
+    let rested: bool = row.get(0);
     let statement = tx.prepare_cached(REFUSED).await?;
     let rows = tx.query(&statement, &[&phone]).await?;
     if !rows.is_empty() {

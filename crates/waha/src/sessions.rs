@@ -123,13 +123,27 @@ impl RestrictionKind {
     }
 }
 
-/// A restriction in force.
+/// No restriction of WhatsApp is stated for longer.
+const RESTRICTION_MAX: time::Duration = time::Duration::days(366);
+
+/// A restriction as it is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Restriction {
     /// Which.
     pub kind: RestrictionKind,
     /// When it ends, if WhatsApp said so.
     pub until: Option<OffsetDateTime>,
+}
+
+impl Restriction {
+    /// The restriction, unless it is over at `now`: workers go on telling of it for a while.
+    /// Without an end where that cannot be believed.
+    #[must_use]
+    pub fn in_force_at(self, now: OffsetDateTime) -> Option<Self> {
+        let until = self.until.filter(|until| *until - now <= RESTRICTION_MAX);
+        let over = until.is_some_and(|until| until <= now);
+        (!over).then_some(Self { until, ..self })
+    }
 }
 
 /// A session as its worker shows it.
@@ -318,5 +332,28 @@ impl Waha {
     async fn act(&self, session: &str, verb: &str) -> Result<Option<SessionInfo>, CallError> {
         let request = self.change(Method::POST, &path(session, &[verb]));
         call(request, answers::maybe_session).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restriction_that_is_over_says_nothing() {
+        let now = OffsetDateTime::UNIX_EPOCH + time::Duration::days(20_000);
+        let day = time::Duration::days(1);
+        for (until, told) in [
+            (None, Some(None)),
+            (Some(now + day), Some(Some(now + day))),
+            (Some(now), None),
+            (Some(now - day), None),
+            (Some(now + 400 * day), Some(None)),
+        ] {
+            let kind = RestrictionKind::TimeLocked;
+            let restriction = Restriction { kind, until }.in_force_at(now);
+            let end = restriction.map(|restriction| restriction.until);
+            assert_eq!(end, told, "{until:?}");
+        }
     }
 }

@@ -89,7 +89,8 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
     }
     let mut db = gateway.store.client().await?;
     // It is about the number, whichever worker tells.
-    if let Some(restriction) = receipt.restriction_at(now) {
+    let restriction = receipt.restriction.and_then(|told| told.in_force_at(now));
+    if let Some(restriction) = restriction {
         let restriction = health::Restriction {
             code: restriction.kind.code(),
             reason: restriction.kind.reason().to_owned(),

@@ -1,11 +1,15 @@
 //! What only the worker knows: restrictions of a number, and acks that were lost on their way.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use chassis::Clock;
 use models::phone::PhoneNumber;
 use serde_json::json;
 use testkit::eventually;
 use uuid::Uuid;
 
-use crate::world::{BOUND, World, world};
+use crate::world::{BOUND, Row, World, fleet, world};
 
 const RECIPIENT: &str = "49000000001";
 
@@ -62,6 +66,37 @@ async fn an_ack_that_was_lost_is_asked_for() {
         client.query_opt(sql, &[&never]).await.unwrap().map(drop)
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restriction_that_is_over_rests_nobody() {
+    let world = world(&[(1, 1)]).await;
+    let mut replica = fleet(&world.db, "amqp://127.0.0.1:9/%2f");
+    let later = Clock::system().now() + Duration::from_secs(10_000);
+    Arc::get_mut(&mut replica.fleet).unwrap().clock = Clock::simulated(later);
+    scheduler::start::loops(&replica.fleet, &Clock::system(), &replica.shutdown);
+    let phone = world.working(1).await;
+    // The worker goes on telling of it.
+    let fault = json!({"kind": "error_463", "millis": 7_200_000});
+    world.control(1, "fault", fault).await;
+    world
+        .say(1, &phone, RECIPIENT, "3EB0000000000000000001")
+        .await;
+    eventually("the worker to tell of it", BOUND, async || {
+        let seen = world.at_worker(1, phone.digits()).await;
+        (seen["me"]["reachoutTimelock"]["isActive"] == true).then_some(())
+    })
+    .await;
+    let client = world.client().await;
+    let sql = "UPDATE sessions SET due_at = now(), reason = 'not looked at'";
+    client.execute(sql, &[]).await.unwrap();
+    let looked = |row: &Row| row.resting && row.reason.is_none();
+    world
+        .until(&phone, "the session to be looked at", looked)
+        .await;
+    let sql = "SELECT resting_until IS NULL AND rest_code IS NULL FROM senders";
+    let free: bool = client.query_one(sql, &[]).await.unwrap().get(0);
+    assert!(free, "it may speak");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -327,3 +327,15 @@ async fn a_probe_that_a_restriction_meets_says_so() {
     scene.send(1, number_rests("time_locked", 2)).await;
     assert_eq!(scene.rest().await, locked(2, 1));
 }
+
+#[tokio::test]
+async fn a_restriction_that_is_over_changes_nothing() {
+    let scene = scene(1).await;
+    scene.accepted_by(0, "3EB0AA").await;
+    scene.ack("3EB0AA", -1).await;
+    let client = scene.db.store.client().await.unwrap();
+    let now: OffsetDateTime = client.query_one("SELECT now()", &[]).await.unwrap().get(0);
+    assert!(!scene.restrict(Some(now - HOUR)).await);
+    assert_eq!(scene.rest().await, (0, None, 0));
+    assert_eq!(scene.message(0).await.0, 5, "nor does it excuse anything");
+}
