@@ -121,7 +121,7 @@ async fn rest_number(fleet: &Fleet, due: &Due, found: Restriction) -> Result<(),
         otherwise_max: fleet.settings.restricted_rest_max,
     };
     let mut db = fleet.store.client().await?;
-    if health::restrict(&mut db, &due.phone, &restriction).await? {
+    if health::restrict(&mut db, &due.phone, due.generation, &restriction).await? {
         counter!("scheduler_numbers_restricted_total", "code" => restriction.code).increment(1);
         let phone = due.phone.masked();
         let (code, reason) = (restriction.code, &restriction.reason);

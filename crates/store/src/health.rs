@@ -60,6 +60,7 @@ const RESTRICT: &str = "
         SELECT phone, resting_until, restrictions,
             (rest_code = ANY ($6) AND resting_until > now()) IS TRUE AS already
         FROM senders WHERE phone = $1 AND ($4::timestamptz IS NULL OR $4 > now())
+            AND EXISTS (SELECT FROM sessions s WHERE s.phone = $1 AND s.generation = $8)
         FOR NO KEY UPDATE
     )
     UPDATE senders d SET
@@ -104,10 +105,12 @@ const EXCUSE: &str = "
     WHERE c.id = n.campaign_id AND c.status <> 'CANCELLED'";
 
 /// WhatsApp keeps a number from starting chats: it rests, and what was refused for it within the
-/// last hour is PENDING again; unless the restriction is over. Returns whether anything changed.
+/// last hour is PENDING again; unless the restriction is over, or told by a former placement of the
+/// number's session. Returns whether anything changed.
 pub async fn restrict(
     client: &mut Object,
     sender: &PhoneNumber,
+    generation: i32,
     restriction: &Restriction,
 ) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
@@ -123,6 +126,7 @@ pub async fn restrict(
         &otherwise,
         &restricted,
         &otherwise_max,
+        &generation,
     ];
     let Some(row) = tx.query_opt(&statement, parameters).await? else {
         return Ok(false);

@@ -88,7 +88,6 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
         return Ok(());
     }
     let mut db = gateway.store.client().await?;
-    // It is about the number, whichever worker tells.
     let restriction = receipt.restriction.and_then(|told| told.in_force_at(now));
     if let Some(restriction) = restriction {
         let restriction = health::Restriction {
@@ -98,7 +97,7 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
             otherwise: gateway.settings.restricted_rest,
             otherwise_max: gateway.settings.restricted_rest_max,
         };
-        health::restrict(&mut db, phone, &restriction).await?;
+        health::restrict(&mut db, phone, generation, &restriction).await?;
     }
     Ok(reconcile::hint(&db, phone, generation).await?)
 }

@@ -265,6 +265,23 @@ async fn refusals_without_an_end_rest_the_number_longer_each_time() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restriction_that_a_former_placement_tells_of_rests_nobody() {
+    let (app, _sim, generation) = placed().await;
+    let hands = Hands::new(&app, generation).await;
+    hands.claim(0, "3EB0AA").await;
+    hands.conclude(0, sent()).await;
+    let mut refused = ack_of("3EB0AA", -1);
+    refused["payload"]["error"] = json!({"code": "463"});
+    let rests = "SELECT count(*) FROM senders WHERE resting_until > now()";
+    for (placement, resting) in [(generation - 1, 0), (generation, 1)] {
+        report(&app, placement, &refused, Some(HMAC_KEY))
+            .await
+            .is(200);
+        assert_eq!(app.number(rests).await, resting, "placement {placement}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_of_one_recipient_fails_that_message_alone() {
     let (app, _sim, generation) = placed().await;
     let hands = Hands::new(&app, generation).await;

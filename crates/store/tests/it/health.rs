@@ -53,7 +53,7 @@ impl Scene {
             otherwise_max: 5 * HOUR,
         };
         let mut client = self.db.store.client().await.unwrap();
-        health::restrict(&mut client, &phone(1), &restriction)
+        health::restrict(&mut client, &phone(1), 1, &restriction)
             .await
             .unwrap()
     }
