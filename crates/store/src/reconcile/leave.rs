@@ -66,7 +66,8 @@ const FORGET: &str = "
     ), lost AS (
         UPDATE messages m
         SET status = $4, error_code = 'session_removed',
-            error = 'the session was removed while the message was on its way'
+            error = 'the session was removed while the message was on its way',
+            steps = add_step(m.steps, now(), $4::smallint, NULL, NULL, NULL, 'session_removed')
         FROM sender
         WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
           AND m.status = $5

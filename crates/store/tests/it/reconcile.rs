@@ -144,7 +144,8 @@ async fn forgetting_settles_the_message_on_its_way() {
         .unwrap();
     assert!(reconcile::forget(&db, &due).await.unwrap());
     let sql = "SELECT w.placed + w.live, c.sending, c.unknown, m.status, m.error_code,
-            s.in_flight_campaign IS NULL, (SELECT count(*) FROM sessions)
+            s.in_flight_campaign IS NULL, (SELECT count(*) FROM sessions),
+            (m.steps[cardinality(m.steps)]).status, (m.steps[cardinality(m.steps)]).answer
         FROM workers w, campaigns c, messages m, senders s WHERE m.ordinal = 0";
     let row = db.query_one(sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, i32>(0), 0, "its place is free");
@@ -153,6 +154,8 @@ async fn forgetting_settles_the_message_on_its_way() {
     assert_eq!(row.get::<_, &str>(4), "session_removed");
     assert!(row.get::<_, bool>(5));
     assert_eq!(row.get::<_, i64>(6), 0);
+    let told: (Option<i16>, Option<&str>) = (row.get(7), row.get(8));
+    assert_eq!(told, (Some(8), Some("session_removed")), "its story says it");
 }
 
 /// One of the writes that meet on the same rows in a running fleet.
