@@ -34,25 +34,40 @@ pub struct Ask {
     pub asks: i16,
 }
 
-// A message whose session is not WORKING waits for another round. Nobody else asks about a row
-// while it is pushed back; an asker that dies costs one round.
+/// Messages looked through, and locked, for those that somebody can be asked about.
+const LOOKED_THROUGH: i64 = 200;
+/// The longest that a message waits for another look while nobody can be asked about it.
+const NOBODY_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+// A message about which nobody can be asked, because its session is not WORKING, waits for as long
+// again as it has waited already, so that a session that is dead for weeks is in nobody's way. It
+// is not a question that told nothing: those are counted. Nobody else asks about a row while it is
+// pushed back; an asker that dies costs one round.
 const CLAIM_DUE: &str = "
-    WITH due AS (
-        SELECT sender, message_id FROM receipts
+    WITH due AS MATERIALIZED (
+        SELECT sender, message_id, campaign_id, ordinal, asks, ask_at FROM receipts
         WHERE ask_at <= now() - make_interval(secs => $1)
-        ORDER BY ask_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED
+        ORDER BY ask_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
+    ), known AS MATERIALIZED (
+        SELECT due.*, m.status, m.recipient, s.generation, s.waha_name, w.id AS worker, w.url,
+            w.api_key
+        FROM due
+        JOIN messages m ON m.campaign_id = due.campaign_id AND m.ordinal = due.ordinal
+        JOIN sessions s ON s.phone = due.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
+        JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
+    ), chosen AS MATERIALIZED (
+        SELECT * FROM known WHERE status <> 1 ORDER BY ask_at LIMIT $2
     ), pushed AS (
-        UPDATE receipts r SET ask_at = now() FROM due
+        UPDATE receipts r SET ask_at = now() + CASE WHEN k.sender IS NULL
+            THEN LEAST(GREATEST(now() - r.created_at, interval '0'), make_interval(secs => $4))
+            ELSE interval '0' END
+        FROM due LEFT JOIN known k USING (sender, message_id)
+            LEFT JOIN chosen c USING (sender, message_id)
         WHERE r.sender = due.sender AND r.message_id = due.message_id
-        RETURNING r.*
+            AND (k.sender IS NULL OR k.status = 1 OR c.sender IS NOT NULL)
     )
-    SELECT p.sender, s.generation, p.message_id, m.recipient, s.waha_name, w.id, w.url, w.api_key,
-        p.asks
-    FROM pushed p
-    JOIN messages m ON m.campaign_id = p.campaign_id AND m.ordinal = p.ordinal
-    JOIN sessions s ON s.phone = p.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
-    JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
-    WHERE m.status <> 1";
+    SELECT sender, generation, message_id, recipient, waha_name, worker, url, api_key, asks
+    FROM chosen";
 
 /// Takes messages that have been without an ack for `after`, oldest first, at most `batch`.
 pub async fn claim_due_asks(
@@ -61,9 +76,10 @@ pub async fn claim_due_asks(
     batch: i64,
 ) -> Result<Vec<Ask>, StoreError> {
     let statement = db.prepare_cached(CLAIM_DUE).await?;
-    let rows = db
-        .query(&statement, &[&after.as_secs_f64(), &batch])
-        .await?;
+    let (after, nobody_max) = (after.as_secs_f64(), NOBODY_MAX.as_secs_f64());
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+        &[&after, &batch, &LOOKED_THROUGH, &nobody_max];
+    let rows = db.query(&statement, parameters).await?;
     let asks = rows.iter().map(|row| {
         Ok(Ask {
             sender: phone(row.get(0))?,

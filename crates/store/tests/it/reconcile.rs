@@ -155,7 +155,11 @@ async fn forgetting_settles_the_message_on_its_way() {
     assert!(row.get::<_, bool>(5));
     assert_eq!(row.get::<_, i64>(6), 0);
     let told: (Option<i16>, Option<&str>) = (row.get(7), row.get(8));
-    assert_eq!(told, (Some(8), Some("session_removed")), "its story says it");
+    assert_eq!(
+        told,
+        (Some(8), Some("session_removed")),
+        "its story says it"
+    );
 }
 
 /// One of the writes that meet on the same rows in a running fleet.
