@@ -362,7 +362,7 @@ async fn worker_is_down(fleet: &Fleet, due: &Due) -> Result<(), StoreError> {
 
 /// It is gone from its worker. Wanted again meanwhile, it begins anew.
 async fn forget(fleet: &Fleet, due: &Due) -> Result<(), StoreError> {
-    let forgotten = reconcile::forget(&fleet.store.client().await?, due).await?;
+    let forgotten = reconcile::forget(&mut fleet.store.client().await?, due).await?;
     if forgotten {
         count(Step::Forget, "done");
         fleet.room.notify_one();

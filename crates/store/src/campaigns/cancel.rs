@@ -6,9 +6,9 @@ use models::ids::CampaignId;
 use uuid::Uuid;
 
 use super::status;
-use crate::StoreError;
 use crate::column::phone;
 use crate::sessions::wake_lane;
+use crate::{StoreError, receipts};
 
 /// What came of cancelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,20 +117,25 @@ const ABANDON: &str = "
             steps = add_step(m.steps, now(), 8, NULL, NULL, NULL, 'session_removed')
         FROM held WHERE m.campaign_id = held.campaign_id AND m.ordinal = held.ordinal
             AND m.status = 1
-        RETURNING m.campaign_id
+        RETURNING m.campaign_id, held.phone, m.waha_message_id
     ), n AS (
         SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id
+    ), counted AS (
+        UPDATE campaigns c SET sending = c.sending - n.moved, unknown = c.unknown + n.moved
+        FROM n WHERE c.id = n.campaign_id
     )
-    UPDATE campaigns c SET sending = c.sending - n.moved, unknown = c.unknown + n.moved
-    FROM n WHERE c.id = n.campaign_id";
+    SELECT phone, waha_message_id FROM moved WHERE waha_message_id IS NOT NULL";
 
-/// Concludes what is on its way for these numbers as UNKNOWN, because nobody will hear the answer
-/// any more. Their campaigns must be ended in the same transaction.
+/// Concludes what is on its way for these numbers, because nobody will hear the answer any more:
+/// as what WhatsApp has reported of it, else as UNKNOWN. Their campaigns must be ended in the same
+/// transaction.
 pub(crate) async fn abandon_in_flight(
     tx: &Transaction<'_>,
     phones: &[&str],
 ) -> Result<(), StoreError> {
     let statement = tx.prepare_cached(ABANDON).await?;
-    tx.execute(&statement, &[&phones]).await?;
+    let rows = tx.query(&statement, &[&phones]).await?;
+    let ids: Vec<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    receipts::apply(tx, &ids).await?;
     Ok(())
 }

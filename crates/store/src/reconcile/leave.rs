@@ -1,10 +1,10 @@
 //! A session leaves its worker: back into the queue, or for good.
 
-use deadpool_postgres::GenericClient;
+use deadpool_postgres::{GenericClient, Object};
 use models::message::MessageStatus;
 
 use super::Due;
-use crate::StoreError;
+use crate::{StoreError, receipts};
 
 // An attempt to make it there may have got through: the server is told to drop it, should it come
 // back. Lock order: sessions, then workers; `removals` is nobody else's.
@@ -71,7 +71,7 @@ const FORGET: &str = "
         FROM sender
         WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
           AND m.status = $5
-        RETURNING m.campaign_id
+        RETURNING m.campaign_id, m.waha_message_id
     ), counted AS (
         UPDATE campaigns c SET sending = c.sending - 1, unknown = c.unknown + 1
         FROM lost WHERE c.id = lost.campaign_id
@@ -88,13 +88,14 @@ const FORGET: &str = "
         FROM session WHERE w.id = session.worker_id
     )
     DELETE FROM sessions s USING session WHERE s.phone = session.phone
-    RETURNING true";
+    RETURNING (SELECT waha_message_id FROM lost)";
 
 /// Drops a session that is gone from its worker, and frees its place. `false` when it is wanted
 /// again, or somebody else is at it: nothing is written then.
-pub async fn forget(db: &impl GenericClient, due: &Due) -> Result<bool, StoreError> {
-    let statement = db.prepare_cached(FORGET).await?;
-    let row = db
+pub async fn forget(client: &mut Object, due: &Due) -> Result<bool, StoreError> {
+    let tx = client.transaction().await?;
+    let statement = tx.prepare_cached(FORGET).await?;
+    let row = tx
         .query_opt(
             &statement,
             &[
@@ -106,5 +107,11 @@ pub async fn forget(db: &impl GenericClient, due: &Due) -> Result<bool, StoreErr
             ],
         )
         .await?;
-    Ok(row.is_some())
+    let Some(row) = row else { return Ok(false) };
+    if let Some(id) = row.get::<_, Option<String>>(0) {
+        // What WhatsApp has reported of it already proves more than its worker could tell.
+        receipts::apply(&tx, &[(due.phone.digits(), id)]).await?;
+    }
+    tx.commit().await?;
+    Ok(true)
 }

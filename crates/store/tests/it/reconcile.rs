@@ -11,6 +11,7 @@ use store::reconcile::{self, Conclusion, Due, Recorded};
 use store::{checks, placement};
 
 use crate::fixture;
+use crate::ledger::scene;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -128,7 +129,7 @@ async fn forgetting_settles_the_message_on_its_way() {
     let phone = fixture::phone(1);
     fixture::session(&db, worker, &phone).await;
     let campaign = fixture::campaign(&db, &phone, 2).await;
-    let db = db.store.client().await.unwrap();
+    let mut db = db.store.client().await.unwrap();
     let sql = format!(
         "UPDATE workers SET placed = 1, live = 1;
         UPDATE sessions SET live = true, due_at = now();
@@ -138,11 +139,14 @@ async fn forgetting_settles_the_message_on_its_way() {
     );
     db.batch_execute(&sql).await.unwrap();
     let due = reconcile::claim_due(&db, 9, LEASE).await.unwrap().remove(0);
-    assert!(!reconcile::forget(&db, &due).await.unwrap(), "it is wanted");
+    assert!(
+        !reconcile::forget(&mut db, &due).await.unwrap(),
+        "it is wanted"
+    );
     db.execute("UPDATE sessions SET wanted = 'GONE'", &[])
         .await
         .unwrap();
-    assert!(reconcile::forget(&db, &due).await.unwrap());
+    assert!(reconcile::forget(&mut db, &due).await.unwrap());
     let sql = "SELECT w.placed + w.live, c.sending, c.unknown, m.status, m.error_code,
             s.in_flight_campaign IS NULL, (SELECT count(*) FROM sessions),
             (m.steps[cardinality(m.steps)]).status, (m.steps[cardinality(m.steps)]).answer
@@ -160,6 +164,39 @@ async fn forgetting_settles_the_message_on_its_way() {
         (Some(8), Some("session_removed")),
         "its story says it"
     );
+}
+
+#[tokio::test]
+async fn what_was_on_its_way_from_a_removed_session_ends_as_whatsapp_reported() {
+    for by_force in [false, true] {
+        for (ack, status) in [(-1, 5), (1, 2), (2, 3)] {
+            let scene = scene(2).await;
+            let claim = store::ledger::Claim {
+                message_id: Some("3EB0".to_owned()),
+                ..scene.claim(0)
+            };
+            scene.write(&[], &[claim]).await;
+            let mut db = scene.db.store.client().await.unwrap();
+            // Reported before anybody concluded it.
+            let sql = format!(
+                "UPDATE receipts SET ack = {ack}, ack_at = now();
+                UPDATE workers SET placed = 1; UPDATE sessions SET wanted = 'GONE', due_at = now()"
+            );
+            db.batch_execute(&sql).await.unwrap();
+            if by_force {
+                let worker = scene.tenure.worker;
+                store::workers::delete_by_force(&mut db, worker)
+                    .await
+                    .unwrap();
+            } else {
+                let due = reconcile::claim_due(&db, 9, LEASE).await.unwrap().remove(0);
+                assert!(reconcile::forget(&mut db, &due).await.unwrap());
+            }
+            let sql = "SELECT status FROM messages WHERE ordinal = 0";
+            let found: i16 = db.query_one(sql, &[]).await.unwrap().get(0);
+            assert_eq!(found, status, "by force: {by_force}, ack {ack}");
+        }
+    }
 }
 
 /// One of the writes that meet on the same rows in a running fleet.
