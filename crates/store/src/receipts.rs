@@ -184,6 +184,12 @@ const APPLY: &str = "
         FROM judged j
         WHERE m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal AND j.becomes IS NOT NULL
         RETURNING m.campaign_id, m.ordinal, j.sender, j.was, j.becomes
+    ), recalled AS (
+        -- It is on its way again although an earlier id of it was heard: its conclusion, which
+        -- looks at the id that it carries, is to see that.
+        UPDATE messages m SET waha_message_id = h.message_id FROM heard h
+        WHERE m.campaign_id = h.campaign_id AND m.ordinal = h.ordinal AND m.status = 1
+            AND h.ack >= 1 AND m.waha_message_id IS DISTINCT FROM h.message_id
     ), settled AS (
         DELETE FROM retries r USING moved m
         WHERE r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal

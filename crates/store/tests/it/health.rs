@@ -113,6 +113,28 @@ async fn a_refusal_that_was_excused_is_taken_back_by_a_late_ack() {
 }
 
 #[tokio::test]
+async fn a_late_ack_of_an_earlier_id_counts_when_the_message_is_on_its_way_again() {
+    let cause = || crate::ledger::cause("because");
+    for outcome in [
+        again(false),
+        Outcome::Failed(cause()),
+        Outcome::Unknown(cause()),
+    ] {
+        let scene = scene(1).await;
+        scene.accepted_by(0, "3EB0AA").await;
+        scene.ack("3EB0AA", -1).await;
+        assert!(scene.restrict(None).await);
+        scene.rest_is_over().await;
+        scene.claim_by(0, "3EB0BB").await;
+        scene.ack("3EB0AA", 2).await;
+        let after = format!("{outcome:?}");
+        scene.write(&[scene.conclusion(0, outcome)], &[]).await;
+        let wanted = (3, Some("3EB0AA".to_owned()), false);
+        assert_eq!(scene.message(0).await, wanted, "{after}");
+    }
+}
+
+#[tokio::test]
 async fn one_refusal_excuses_one_attempt() {
     let scene = scene(1).await;
     scene.accepted_by(0, "3EB0AA").await;
