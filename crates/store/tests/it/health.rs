@@ -13,7 +13,7 @@ use crate::ledger::{Scene, again, scene, sent};
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Scene {
-    async fn claim_by(&self, ordinal: i32, id: &str) {
+    pub(crate) async fn claim_by(&self, ordinal: i32, id: &str) {
         let claim = Claim {
             message_id: Some(id.to_owned()),
             ..self.claim(ordinal)
@@ -22,7 +22,7 @@ impl Scene {
         assert_eq!(claimed.unwrap().message_id.as_deref(), Some(id));
     }
 
-    async fn accepted_by(&self, ordinal: i32, id: &str) {
+    pub(crate) async fn accepted_by(&self, ordinal: i32, id: &str) {
         self.claim_by(ordinal, id).await;
         let outcome = Outcome::Sent {
             message_id: None,
@@ -32,7 +32,7 @@ impl Scene {
         assert!(written.concluded[0].is_some());
     }
 
-    async fn ack(&self, id: &str, ack: i16) {
+    pub(crate) async fn ack(&self, id: &str, ack: i16) {
         let report = Report {
             sender: phone(1),
             generation: 1,
@@ -44,7 +44,7 @@ impl Scene {
         receipts::record(&mut client, &[report]).await.unwrap();
     }
 
-    async fn restrict(&self, until: Option<OffsetDateTime>) -> bool {
+    pub(crate) async fn restrict(&self, until: Option<OffsetDateTime>) -> bool {
         let restriction = Restriction {
             code: "time_locked",
             reason: "error 463".to_owned(),
@@ -84,7 +84,7 @@ impl Scene {
             .await;
     }
 
-    async fn sql(&self, sql: &str) {
+    pub(crate) async fn sql(&self, sql: &str) {
         let client = self.db.store.client().await.unwrap();
         client.execute(sql, &[]).await.unwrap();
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests make their own ids")]
 
 mod asks;
+mod audit;
 mod checks;
 mod fixture;
 mod health;
