@@ -351,10 +351,16 @@ async fn worker_is_down(fleet: &Fleet, due: &Due) -> Result<(), StoreError> {
         SessionWanted::Running | SessionWanted::Stopped | SessionWanted::Gone => {}
     }
     let no_answer = || format!("its worker {} does not answer", due.worker.name);
+    let still_down = reconcile::is_down(&fleet.store.client().await?, due.worker.id).await?;
+    let again_in = if still_down {
+        DOWN_EVERY
+    } else {
+        Duration::ZERO
+    };
     let end = Conclusion {
         attempts: due.attempts,
         reason: Some(due.reason.clone().unwrap_or_else(no_answer)),
-        again_in: Some(DOWN_EVERY),
+        again_in: Some(again_in),
         ..unchanged(due, due.status)
     };
     conclude(fleet, due, &end).await

@@ -52,9 +52,9 @@ pub struct Restriction {
 }
 
 // A stated end is believed, also when it is nearer than what was guessed before. One that is over
-// by the database's clock says nothing, whatever the teller's own clock says. A guess never shortens
-// a rest that is under way, and grows like policy::outcome::judge's: trying again soon makes it
-// worse.
+// by the database's clock says nothing, whatever the teller's own clock says. A guess never
+// shortens a rest that is under way, and grows like policy::outcome::judge's: trying again soon
+// makes it worse.
 const RESTRICT: &str = "
     WITH locked AS MATERIALIZED (
         SELECT phone, resting_until, restrictions,

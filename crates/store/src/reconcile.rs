@@ -225,6 +225,16 @@ fn due_of(row: &Row) -> Result<Due, StoreError> {
     })
 }
 
+const IS_DOWN: &str = "SELECT health = 'down' FROM workers WHERE id = $1";
+
+/// Whether a worker is down by now: what a turn was claimed with may be older than the worker's
+/// return, whose call the claim has then already used up.
+pub async fn is_down(db: &impl GenericClient, worker: WorkerId) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(IS_DOWN).await?;
+    let row = db.query_opt(&statement, &[&worker.uuid()]).await?;
+    Ok(row.is_some_and(|row| row.get(0)))
+}
+
 /// What a reconciler learned and did in one turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Conclusion {
