@@ -341,6 +341,10 @@ mod tests {
                 None,
             )),
         );
+    }
+
+    #[test]
+    fn causes_of_the_delays_and_of_what_is_on_its_way() {
         check(
             |f| f.retry_at = Some(LATER),
             Some(("its last messages are tried again", Some(LATER))),
@@ -381,6 +385,10 @@ mod tests {
             |f| f.status = CampaignStatus::Pending,
             Some(("it is about to begin", Some(NOW))),
         );
+    }
+
+    #[test]
+    fn the_outer_cause_goes_first() {
         check(
             |f| {
                 (f.status, f.cancel_reason) =
@@ -388,10 +396,6 @@ mod tests {
             },
             Some(("the session was removed", None)),
         );
-    }
-
-    #[test]
-    fn the_outer_cause_goes_first() {
         let down = Some(("worker w1 is down: it does not answer", Some(LATER)));
         check(
             |f| {
