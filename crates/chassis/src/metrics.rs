@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::BoxError;
 
@@ -14,43 +14,43 @@ const SECONDS: [f64; 12] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
 ];
 
-static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+/// What became of installing the recorder. The first call installs while others wait for it: one
+/// that looked in between would take this process's own recorder for a stranger's.
+static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
 
 /// Installs the recorder. A second call changes nothing.
 ///
 /// # Errors
 /// When another recorder was installed by somebody else.
 pub fn install() -> Result<(), BoxError> {
-    if HANDLE.get().is_some() {
-        return Ok(());
+    match HANDLE.get_or_init(|| recorder().map_err(|cause| cause.to_string())) {
+        Ok(_) => Ok(()),
+        Err(cause) => Err(cause.as_str().into()),
     }
-    let builder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?;
-    match builder.install_recorder() {
-        Ok(handle) => {
-            HANDLE.get_or_init(|| handle);
-            Ok(())
-        }
-        // Two first calls at once: the other one won.
-        Err(_) if HANDLE.get().is_some() => Ok(()),
-        Err(cause) => Err(cause.into()),
-    }
+}
+
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .install_recorder()
 }
 
 /// What was recorded so far; empty before [`install`].
 #[must_use]
 pub fn render() -> String {
-    HANDLE
-        .get()
-        .map(PrometheusHandle::render)
-        .unwrap_or_default()
+    match HANDLE.get() {
+        Some(Ok(handle)) => handle.render(),
+        Some(Err(_)) | None => String::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
     #[test]
     fn what_is_counted_is_rendered() {
-        super::install().unwrap();
         super::install().unwrap();
         metrics::counter!("chassis_test_total", "outcome" => "fine").increment(3);
         metrics::histogram!("chassis_test_seconds").record(0.02);
@@ -60,5 +60,20 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("chassis_test_seconds_bucket"), "{text}");
+    }
+
+    #[test]
+    fn first_calls_at_once_all_find_it_installed() {
+        let start = Barrier::new(16);
+        let install = || {
+            start.wait();
+            super::install().map_err(|cause| cause.to_string())
+        };
+        thread::scope(|scope| {
+            let calls: Vec<_> = (0..16).map(|_| scope.spawn(install)).collect();
+            for call in calls {
+                assert_eq!(call.join().unwrap(), Ok(()));
+            }
+        });
     }
 }
