@@ -29,10 +29,12 @@ const SQL: &[&str] = &[
     concat!("CREATE", " TABLE "),
     concat!("TRUN", "CATE "),
 ];
-/// Where SQL belongs: the ledger, and what makes databases for tests and for `wahacast up`.
+/// Where SQL belongs: the ledger, what makes databases for tests and for `wahacast up`, and the bare
+/// statements that the ledger's figures stand beside.
 const SPEAKERS: &[&str] = &[
     "crates/store/",
     "crates/testkit/",
+    "crates/wahacast/src/bench/",
     "crates/wahacast/src/servers/postgres.rs",
 ];
 

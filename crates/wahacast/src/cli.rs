@@ -41,6 +41,11 @@ enum Command {
     /// Always on servers of its own. Exits with a failure if anybody was lost, heard twice or too
     /// soon, miscounted or left waiting; the directory then holds the logs and the history.
     Chaos(ChaosArgs),
+    /// Measure the system, each figure beside the limit of its parts in the same run.
+    ///
+    /// Always on servers of its own. Build for release first; exits with a failure only when
+    /// something could not be measured, because a target missed is a figure, not a fault.
+    Bench(BenchArgs),
 }
 
 /// Flags of `wahacast audit`.
@@ -66,6 +71,31 @@ pub struct ChaosArgs {
     /// Run nothing; print the sum of these reports.
     #[arg(long, num_args = 1.., value_name = "REPORT")]
     pub merge: Vec<PathBuf>,
+}
+
+/// Flags of `wahacast bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// Which benches to run; all of them unless named.
+    pub names: Vec<String>,
+    /// Alternating rounds of figure and limit; medians are told.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
+    pub rounds: u32,
+    /// Scale of all sizes: 1 is what the targets are about, less is a quick look.
+    #[arg(long, default_value_t = 1.0, value_parser = scale)]
+    pub scale: f64,
+    /// Where data, logs, bench.json and the plots are kept.
+    #[arg(long, default_value = ".local/bench")]
+    pub dir: PathBuf,
+}
+
+fn scale(text: &str) -> Result<f64, String> {
+    let scale: f64 = text.parse().map_err(|_| "a number is needed".to_owned())?;
+    if scale > 0.0 && scale <= 1.0 {
+        Ok(scale)
+    } else {
+        Err("more than 0 and at most 1 is needed".to_owned())
+    }
 }
 
 /// Flags of `wahacast up`.
@@ -151,5 +181,6 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Server(args) => crate::control::ask(&args).await,
         Command::Audit(args) => crate::audit::run(args).await,
         Command::Chaos(args) => crate::chaos::run(args).await,
+        Command::Bench(args) => crate::bench::run(args).await,
     }
 }

@@ -84,6 +84,11 @@ impl Ground {
         })
     }
 
+    /// A secret of this directory.
+    pub(crate) fn secret(&self, name: &str) -> anyhow::Result<String> {
+        self.work.secret(name)
+    }
+
     /// What `run.json` says.
     pub(crate) fn facts(&self, workers: Vec<SimWorker>) -> RunFacts {
         RunFacts {
@@ -127,6 +132,14 @@ impl Ground {
             stop: Signal::SIGTERM,
             grace: GRACE,
         })
+    }
+
+    /// The gateway, on the port that was chosen for it.
+    pub(crate) fn gateway(&self) -> anyhow::Result<Program> {
+        let mut program = self.service("gateway", "GATEWAY_LISTEN", self.gateway)?;
+        let name = ("REPLICA_NAME".to_owned(), "gateway".to_owned());
+        program.environment.push(name);
+        Ok(program)
     }
 
     /// Replica `number` of a service, which answers on the port that the setting `listen` tells.
@@ -182,11 +195,7 @@ fn tail(log: &Path) -> String {
 
 /// Puts every service under supervision, none started yet.
 pub(super) fn plan(ground: &Ground, plan: &Plan, crew: &Crew) -> anyhow::Result<Vec<Handle>> {
-    let mut gateway = ground.service("gateway", "GATEWAY_LISTEN", ground.gateway)?;
-    gateway
-        .environment
-        .push(("REPLICA_NAME".to_owned(), "gateway".to_owned()));
-    let mut programs = vec![gateway];
+    let mut programs = vec![ground.gateway()?];
     for (role, replicas) in [("scheduler", plan.schedulers), ("sender", plan.senders)] {
         for number in 1..=replicas {
             programs.push(ground.replica(role, "PROBES_LISTEN", number)?);

@@ -1,0 +1,179 @@
+//! `accept-small` and `accept-large`: campaigns taken in over HTTP, beside what the bare ledger
+//! takes.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use futures_util::future::try_join_all;
+use reqwest::Client as Http;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_postgres::Client;
+use uuid::Uuid;
+
+use super::Extent;
+use super::cost::{self, Cpu};
+use super::figure::{Rounds, Row, Target, quantile};
+use super::report::Report;
+use super::sql;
+use super::stage::{Hall, Scene, Stage, until};
+
+/// Clients of `accept-small`, and connections of its limit.
+const CLIENTS: usize = 32;
+/// Campaigns of each of them in a round.
+const EACH: usize = 150;
+/// Recipients of the one request of `accept-large`.
+const RECIPIENTS: usize = 100_000;
+
+/// A gateway, a number for each client that nobody sends for, and an HTTP client.
+pub(crate) async fn ready(hall: &Hall) -> anyhow::Result<(Stage, Client, Vec<String>)> {
+    let stage = hall.stage(Scene::default()).await?;
+    let db = stage.db().await?;
+    let phones: Vec<String> = (0..CLIENTS).map(|n| format!("2164{n:07}")).collect();
+    let worker = [Uuid::now_v7()];
+    sql::add_workers(&db, &worker, &["http://127.0.0.1:9"], &["key"], 100).await?;
+    sql::add_sessions(&db, &phones, &[worker[0]; CLIENTS]).await?;
+    stage.start(hall, "gateway", 1).await?;
+    Ok((stage, db, phones))
+}
+
+/// Measures and reports campaigns of one recipient.
+pub(crate) async fn small(hall: &Hall, extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    let (stage, db, phones) = ready(hall).await?;
+    let mut clients = Vec::new();
+    for _ in 0..CLIENTS {
+        clients.push(stage.db().await?);
+    }
+    let each = extent.of(EACH);
+    let (mut rounds, mut used) = (Rounds::default(), std::collections::BTreeMap::new());
+    for round in 0..=extent.rounds {
+        let before = Cpu::of(&stage);
+        let (figure, _) = submit(&stage, &phones, each).await?;
+        confirmed(&db).await?;
+        let limit = try_insert(&clients, &phones, each).await?;
+        if round > 0 {
+            cost::add(&mut used, &Cpu::of(&stage).since(&before));
+            rounds.push(figure, limit);
+        }
+    }
+    report
+        .rows
+        .push(rounds.row("accept-small", "campaigns/s", Target::AtLeast(0.6)));
+    // Noting when each job's row goes costs something: a round of its own, that counts for nothing
+    // else.
+    sql::note_confirmations(&db).await?;
+    let (_, answered) = submit(&stage, &phones, each).await?;
+    confirmed(&db).await?;
+    let waits = sql::confirmed_after(&db, &answered).await?;
+    ensure!(waits.len() == answered.len(), "a job was never confirmed");
+    let p99 = [quantile(&waits, 0.99)];
+    let row = Row::alone(
+        "accept-small, job confirmed p99",
+        "ms",
+        &p99,
+        Target::AtMost(250.0),
+    );
+    let told = format!("after the answer; median {:.1} ms", quantile(&waits, 0.5));
+    report.rows.push(row.noted(told));
+    Ok(())
+}
+
+/// Every client submits one campaign after the other; when each was answered, by the wall clock.
+async fn submit(
+    stage: &Stage,
+    phones: &[String],
+    each: usize,
+) -> anyhow::Result<(f64, Vec<(Uuid, f64)>)> {
+    let (http, began) = (Http::new(), Instant::now());
+    let http = &http;
+    let submits = phones.iter().map(|phone| async move {
+        let mut answered = Vec::with_capacity(each);
+        for n in 0..each {
+            let to = 491_000_000_000_u64 + n as u64;
+            let body = json!({"sender_number": phone, "recipients": [to.to_string()],
+                "template": "Hello, this is a measured message of usual length."});
+            let id = accepted(http.post(format!("{}/api/send", stage.gateway)).json(&body)).await?;
+            let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
+            answered.push((id, now));
+        }
+        anyhow::Ok(answered)
+    });
+    let answered: Vec<_> = try_join_all(submits).await?.into_iter().flatten().collect();
+    Ok((
+        answered.len() as f64 / began.elapsed().as_secs_f64(),
+        answered,
+    ))
+}
+
+/// The id of a campaign that was accepted.
+pub(crate) async fn accepted(request: reqwest::RequestBuilder) -> anyhow::Result<Uuid> {
+    let answer = request.send().await?;
+    let status = answer.status();
+    let body: Value = answer.json().await?;
+    ensure!(
+        status.as_u16() == 202,
+        "a campaign was answered with {status}: {body}"
+    );
+    let id = body["id"].as_str().context("an answer has no id")?;
+    Ok(id.parse()?)
+}
+
+async fn confirmed(db: &Client) -> anyhow::Result<()> {
+    until("every job is confirmed", async || {
+        Ok(sql::outbox(db).await? == 0)
+    })
+    .await
+}
+
+/// The same rows by one transaction each, and nothing else.
+async fn try_insert(clients: &[Client], phones: &[String], each: usize) -> anyhow::Result<f64> {
+    let began = Instant::now();
+    let inserts = clients
+        .iter()
+        .zip(phones)
+        .map(|(client, phone)| async move {
+            let statement = sql::prepare_insert(client).await?;
+            for _ in 0..each {
+                sql::insert_small(client, &statement, phone).await?;
+            }
+            anyhow::Ok(())
+        });
+    try_join_all(inserts).await?;
+    let campaigns = clients.len() * each;
+    let secs = began.elapsed().as_secs_f64();
+    sql::forget_outbox(&clients[0]).await?;
+    Ok(campaigns as f64 / secs)
+}
+
+/// Measures and reports one request with many recipients.
+pub(crate) async fn large(hall: &Hall, extent: Extent, report: &mut Report) -> anyhow::Result<()> {
+    let (stage, db, phones) = ready(hall).await?;
+    let recipients = recipients(extent.of(RECIPIENTS));
+    let body = json!({"sender_number": phones[0], "recipients": recipients,
+        "template": "Hello, this is a measured message of usual length."});
+    let body = bytes::Bytes::from(serde_json::to_vec(&body)?);
+    let http = Http::builder().timeout(Duration::from_secs(120)).build()?;
+    let mut rounds = Rounds::default();
+    for round in 0..=extent.rounds {
+        let began = Instant::now();
+        let request = http
+            .post(format!("{}/api/send", stage.gateway))
+            .header("content-type", "application/json")
+            .body(body.clone());
+        accepted(request).await?;
+        let figure = recipients.len() as f64 / began.elapsed().as_secs_f64();
+        let secs = sql::copy_messages(&db, Uuid::now_v7(), &recipients).await?;
+        if round > 0 {
+            rounds.push(figure, recipients.len() as f64 / secs);
+        }
+    }
+    report
+        .rows
+        .push(rounds.row("accept-large", "recipients/s", Target::AtLeast(0.4)));
+    Ok(())
+}
+
+/// Numbers that are all different.
+pub(crate) fn recipients(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("49151{n:08}")).collect()
+}
