@@ -80,7 +80,8 @@ const REFUSED: &str = "
     JOIN messages m USING (campaign_id, ordinal) JOIN campaigns c ON c.id = r.campaign_id
     WHERE r.sender = $1 AND r.ack = -1 AND r.ack_at > now() - interval '1 hour'
         AND m.status = 5 AND m.error_code = 'whatsapp_refused'
-        AND m.waha_message_id = r.message_id AND c.status <> 'CANCELLED'";
+        AND m.waha_message_id = r.message_id AND c.status <> 'CANCELLED'
+        AND c.messages_purged_at IS NULL";
 const LOCK_CAMPAIGNS: &str =
     "SELECT id FROM campaigns WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
 // The receipt stays and goes on naming its message: a report that the old id was taken after all
@@ -94,6 +95,8 @@ const EXCUSE: &str = "
         WHERE r.sender = $1 AND r.message_id = ANY ($2) AND r.ack = -1
             AND m.campaign_id = r.campaign_id AND m.ordinal = r.ordinal AND m.status = 5
             AND m.error_code = 'whatsapp_refused' AND m.waha_message_id = r.message_id
+            AND EXISTS (SELECT FROM campaigns c
+                WHERE c.id = m.campaign_id AND c.messages_purged_at IS NULL)
         RETURNING m.campaign_id, m.ordinal
     ), again AS (
         INSERT INTO retries (campaign_id, ordinal, due_at)

@@ -140,7 +140,7 @@ const PRUNE: &str = "
         DELETE FROM receipts WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM receipts
             WHERE created_at < now() - make_interval(secs => $1) AND campaign_id IS NOT NULL
-            LIMIT $3))
+            ORDER BY created_at LIMIT $3))
         RETURNING 1
     )
     SELECT (SELECT count(*) FROM of_nobody) + (SELECT count(*) FROM old)";

@@ -9,6 +9,7 @@ mod fixture;
 mod health;
 mod lanes;
 mod ledger;
+mod partitions;
 mod placement;
 mod races;
 mod reconcile;
