@@ -11,6 +11,7 @@ use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
 use crate::StoreError;
+use crate::plan::BY_KEY;
 use crate::sessions::wake_lane;
 
 // Since it was judged an ack may have come, or WhatsApp may have said how long it is restricted.
@@ -117,6 +118,7 @@ pub async fn restrict(
     restriction: &Restriction,
 ) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
     let statement = tx.prepare_cached(RESTRICT).await?;
     let otherwise = restriction.otherwise.as_secs_f64();
     let otherwise_max = restriction.otherwise_max.as_secs_f64();

@@ -19,6 +19,7 @@ pub mod migrate;
 pub mod outbox;
 pub mod partitions;
 pub mod placement;
+mod plan;
 pub mod pool;
 pub mod receipts;
 pub mod reconcile;

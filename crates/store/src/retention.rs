@@ -29,6 +29,13 @@ pub struct Past {
     pub held_by: i64,
 }
 
+impl Past {
+    /// Whether messages of this campaign lie in it.
+    pub fn holds(&self, campaign: Uuid) -> bool {
+        self.since <= campaign && campaign < self.until
+    }
+}
+
 /// Whether campaign `c` is over for longer than the parameter `$keep` says, in seconds. A message
 /// may be on its way though its campaign was cancelled.
 macro_rules! over {

@@ -11,6 +11,8 @@ mod lanes;
 mod ledger;
 mod partitions;
 mod placement;
+mod pruning;
 mod races;
 mod reconcile;
+mod retention;
 mod sweep;
