@@ -311,8 +311,8 @@ pub struct FailedView {
     pub count: i64,
     /// When the campaign's messages were deleted, because they were past retention: nobody can be
     /// named then.
-    #[serde(with = "rfc3339::option")]
-    #[schema(required, nullable)]
+    #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub messages_purged_at: Option<OffsetDateTime>,
     /// Those of this page.
     pub recipients: Vec<FailedRecipient>,
