@@ -9,9 +9,11 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
+use models::ids::CampaignId;
 use models::phone::PhoneNumber;
 use serde::Serialize;
 use store::StoreError;
+use time::OffsetDateTime;
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 use waha::CallError;
@@ -68,6 +70,8 @@ kinds! {
     CampaignUnknown = "campaign-unknown", NOT_FOUND;
     /// The campaign has no such message
     MessageUnknown = "message-unknown", NOT_FOUND;
+    /// The campaign's messages were deleted: they were past retention
+    MessagesPurged = "messages-purged", GONE;
     /// There is no such session
     SessionUnknown = "session-unknown", NOT_FOUND;
     /// There is no such worker
@@ -223,6 +227,16 @@ impl Problem {
              POST /api/sessions {{\"phone_number\": \"{phone}\"}}"
         );
         Self::new(Kind::SessionUnknown, detail)
+    }
+
+    /// The campaign's messages are gone, as they were to be.
+    pub fn messages_purged(campaign: CampaignId, at: OffsetDateTime) -> Self {
+        let detail = format!(
+            "the messages of campaign {campaign} were past retention and were deleted on {}; its \
+             totals are at /api/status/{campaign}",
+            at.date()
+        );
+        Self::new(Kind::MessagesPurged, detail)
     }
 
     /// A worker that was asked something could not say.

@@ -14,4 +14,5 @@ pub mod reconcile;
 pub mod remove;
 pub mod settings;
 pub mod start;
+pub mod storage;
 pub mod sweep;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use secrecy::SecretString;
 use url::Url;
 
+const DAY: Duration = Duration::from_secs(86_400);
+
 chassis::settings! {
     /// What a scheduler replica must know.
     pub struct SchedulerSettings {
@@ -40,6 +42,10 @@ chassis::settings! {
         /// Days for which WhatsApp's reports on a message are kept; a later one proves nothing any
         /// more. People read messages weeks late.
         "RECEIPTS_KEEP_DAYS" => receipts_keep_days: u32 = 30, 1..=3_650;
+        /// Days after which messages are deleted, a UTC month at a time; 0 keeps them for ever,
+        /// because nothing is deleted that nobody asked to delete. A month goes when all of its
+        /// campaigns have ended that long ago; their totals stay.
+        "RETENTION_DAYS" => retention_days: u32 = 0, 0..=36_500;
         /// Seconds that a number rests at first when WhatsApp keeps it from starting chats (errors
         /// 463 and 475) and does not say for how long; doubled each time.
         "RESTRICTED_REST_SECONDS" => restricted_rest: Duration = 3600, 1.0..=604_800.0;
@@ -54,6 +60,11 @@ chassis::settings! {
 impl SchedulerSettings {
     /// How long receipts are kept.
     pub fn receipts_keep(&self) -> Duration {
-        Duration::from_secs(86_400) * self.receipts_keep_days
+        DAY * self.receipts_keep_days
+    }
+
+    /// How long messages are kept; `None`: for ever.
+    pub fn retention(&self) -> Option<Duration> {
+        (self.retention_days > 0).then(|| DAY * self.retention_days)
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use crate::fleet::{Fleet, Hands};
 use crate::settings::SchedulerSettings;
-use crate::{ask, check, place, reconcile, remove, sweep};
+use crate::{ask, check, place, reconcile, remove, storage, sweep};
 
 /// Placing is also done when a slot is freed, and by whoever asks for a session.
 const PLACE_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ const CAMPAIGNS_EVERY: Duration = Duration::from_secs(10);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How often old receipts are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// Months are made long before they begin, and dropped whole days after their end.
+const MONTHS_EVERY: Duration = Duration::from_secs(600);
 /// Removals at once.
 const REMOVALS_IN_FLIGHT_MAX: u32 = 8;
 
@@ -114,6 +116,14 @@ pub fn loops(fleet: &Arc<Fleet>, clock: &Clock, shutdown: &Shutdown) {
         asks.run(|| ask::ask_due(&own, &hands)).await;
     });
 
+    sweeps(fleet, clock, shutdown);
+}
+
+/// Starts the loops that look after what is in the ledger.
+fn sweeps(fleet: &Arc<Fleet>, clock: &Clock, shutdown: &Shutdown) {
+    let supervisor = &fleet.supervisor;
+    let periodic = |name, every| Periodic::new(name, every, clock.clone(), shutdown.clone());
+
     let receipts = periodic("prune receipts", PRUNE_EVERY);
     let own = Arc::clone(fleet);
     supervisor.spawn("prune receipts", async move {
@@ -130,6 +140,18 @@ pub fn loops(fleet: &Arc<Fleet>, clock: &Clock, shutdown: &Shutdown) {
     let own = Arc::clone(fleet);
     supervisor.spawn("sweep campaigns", async move {
         campaigns.run(|| sweep::campaigns_once(&own)).await;
+    });
+
+    let months = periodic("make months", MONTHS_EVERY);
+    let own = Arc::clone(fleet);
+    supervisor.spawn("make months", async move {
+        months.run(|| storage::months_once(&own)).await;
+    });
+
+    let retention = periodic("retention", MONTHS_EVERY);
+    let own = Arc::clone(fleet);
+    supervisor.spawn("retention", async move {
+        retention.run(|| storage::retention_once(&own)).await;
     });
 }
 

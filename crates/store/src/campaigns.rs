@@ -123,6 +123,8 @@ pub struct Campaign {
     pub started_at: Option<OffsetDateTime>,
     /// When nothing was left to do.
     pub completed_at: Option<OffsetDateTime>,
+    /// When its messages were deleted, because they were past retention.
+    pub messages_purged_at: Option<OffsetDateTime>,
 }
 
 /// Which campaigns to list, and where to go on.
@@ -144,7 +146,7 @@ macro_rules! columns {
     () => {
         "c.id, c.sender, c.status, c.cancel_reason, c.total, c.sending, c.sent, c.delivered,
             c.read, c.failed, c.cancelled, c.suppressed, c.unknown, c.duplicates_removed,
-            c.created_at, c.started_at, c.completed_at"
+            c.created_at, c.started_at, c.completed_at, c.messages_purged_at"
     };
 }
 
@@ -281,6 +283,7 @@ pub(crate) fn read(row: &Row) -> Result<Campaign, StoreError> {
         created_at: row.get(14),
         started_at: row.get(15),
         completed_at: row.get(16),
+        messages_purged_at: row.get(17),
     })
 }
 

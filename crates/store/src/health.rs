@@ -11,6 +11,7 @@ use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
 use crate::StoreError;
+use crate::plan::BY_KEY;
 use crate::sessions::wake_lane;
 
 // Since it was judged an ack may have come, or WhatsApp may have said how long it is restricted.
@@ -80,7 +81,8 @@ const REFUSED: &str = "
     JOIN messages m USING (campaign_id, ordinal) JOIN campaigns c ON c.id = r.campaign_id
     WHERE r.sender = $1 AND r.ack = -1 AND r.ack_at > now() - interval '1 hour'
         AND m.status = 5 AND m.error_code = 'whatsapp_refused'
-        AND m.waha_message_id = r.message_id AND c.status <> 'CANCELLED'";
+        AND m.waha_message_id = r.message_id AND c.status <> 'CANCELLED'
+        AND c.messages_purged_at IS NULL";
 const LOCK_CAMPAIGNS: &str =
     "SELECT id FROM campaigns WHERE id = ANY ($1) ORDER BY id FOR NO KEY UPDATE";
 // The receipt stays and goes on naming its message: a report that the old id was taken after all
@@ -94,6 +96,8 @@ const EXCUSE: &str = "
         WHERE r.sender = $1 AND r.message_id = ANY ($2) AND r.ack = -1
             AND m.campaign_id = r.campaign_id AND m.ordinal = r.ordinal AND m.status = 5
             AND m.error_code = 'whatsapp_refused' AND m.waha_message_id = r.message_id
+            AND EXISTS (SELECT FROM campaigns c
+                WHERE c.id = m.campaign_id AND c.messages_purged_at IS NULL)
         RETURNING m.campaign_id, m.ordinal
     ), again AS (
         INSERT INTO retries (campaign_id, ordinal, due_at)
@@ -114,6 +118,7 @@ pub async fn restrict(
     restriction: &Restriction,
 ) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
     let statement = tx.prepare_cached(RESTRICT).await?;
     let otherwise = restriction.otherwise.as_secs_f64();
     let otherwise_max = restriction.otherwise_max.as_secs_f64();

@@ -13,6 +13,7 @@ use models::template::Variables;
 use tokio_postgres::types::Json;
 
 use crate::column::seconds;
+use crate::plan::by_key;
 use crate::{StoreError, receipts};
 
 mod moves;
@@ -214,10 +215,7 @@ const CONCLUDE: &str = "
     LEFT JOIN told t ON t.sender = m.phone AND t.message_id = m.waha_message_id
     LEFT JOIN receipts r ON r.sender = m.phone AND r.message_id = m.waha_message_id";
 
-/// Tables grow from nothing to millions of rows between two looks of the planner: it must not be
-/// free to read a whole one because it was small when the plan was made.
-const BEGIN: &str = "BEGIN; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-    SET LOCAL enable_mergejoin = off";
+const BEGIN: &str = concat!("BEGIN; ", by_key!());
 
 /// What a group of writes came to; the places are those of the arguments.
 #[derive(Debug, Default)]

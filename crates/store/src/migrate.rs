@@ -2,7 +2,7 @@
 
 use tokio_postgres::NoTls;
 
-use crate::StoreError;
+use crate::{StoreError, partitions};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -11,7 +11,8 @@ mod embedded {
 /// Any number of ours: the lock that makes two migrators take turns (refinery itself takes none).
 const ADVISORY_LOCK: i64 = 0x7761_6861;
 
-/// Brings a database to this program's version. Two at once take turns.
+/// Brings a database to this program's version, with tables for the months to come. Two at once
+/// take turns.
 pub async fn run(database_url: &str) -> Result<(), StoreError> {
     let (mut client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
     let work = async move {
@@ -22,6 +23,7 @@ pub async fn run(database_url: &str) -> Result<(), StoreError> {
             .run_async(&mut client)
             .await
             .map_err(StoreError::Migration)?;
+        partitions::make_ahead(&mut client).await?;
         Ok(())
         // The lock goes with the connection.
     };

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use crate::StoreError;
 use crate::column::{phone, seconds};
+use crate::plan::BY_KEY;
 use crate::sessions::wake_lane;
 
 pub use ask::{Ask, asked, claim_due_asks, never_ask, prune};
@@ -83,6 +84,7 @@ pub async fn record(client: &mut Object, reports: &[Report]) -> Result<Recorded,
         .map(|report| (report.sender.digits(), report.message_id.as_str()))
         .collect();
     let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
     lock(&tx, &ids).await?;
     let statement = tx.prepare_cached(RECORD).await?;
     let (senders, message_ids) = columns(&ids);

@@ -3,6 +3,7 @@
 use deadpool_postgres::Object;
 use models::ids::CampaignId;
 use models::phone::PhoneNumber;
+use time::OffsetDateTime;
 
 use crate::StoreError;
 use crate::column::phone;
@@ -42,7 +43,8 @@ impl Resolution {
 const LOCK_SENDER: &str = "
     SELECT d.phone FROM senders d JOIN campaigns c ON c.sender = d.phone
     WHERE c.id = $1 FOR NO KEY UPDATE OF d";
-const LOCK_CAMPAIGN: &str = "SELECT id FROM campaigns WHERE id = $1 FOR NO KEY UPDATE";
+const LOCK_CAMPAIGN: &str =
+    "SELECT messages_purged_at FROM campaigns WHERE id = $1 FOR NO KEY UPDATE";
 const SETTLE: &str = "
     WITH moved AS (
         UPDATE messages SET status = $2::smallint,
@@ -73,22 +75,36 @@ const SETTLE: &str = "
     FROM n WHERE c.id = $1
     RETURNING n.moved";
 
+/// What came of settling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// There is no such campaign.
+    Missing,
+    /// Its messages were deleted then, because they were past retention.
+    Purged(OffsetDateTime),
+    /// So many messages were settled.
+    Messages(u64),
+}
+
 /// Settles a campaign's UNKNOWN messages, or those to `recipients` alone; a campaign with
-/// messages to be said again goes on. Returns how many; `None` when there is no such campaign.
+/// messages to be said again goes on.
 pub async fn settle(
     client: &mut Object,
     campaign: CampaignId,
     recipients: Option<&[PhoneNumber]>,
     resolution: Resolution,
-) -> Result<Option<u64>, StoreError> {
+) -> Result<Settled, StoreError> {
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(LOCK_SENDER).await?;
     let Some(row) = tx.query_opt(&statement, &[&campaign.uuid()]).await? else {
-        return Ok(None);
+        return Ok(Settled::Missing);
     };
     let sender = phone(row.get(0))?;
     let statement = tx.prepare_cached(LOCK_CAMPAIGN).await?;
-    tx.execute(&statement, &[&campaign.uuid()]).await?;
+    let row = tx.query_one(&statement, &[&campaign.uuid()]).await?;
+    if let Some(purged_at) = row.get(0) {
+        return Ok(Settled::Purged(purged_at));
+    }
     let statement = tx.prepare_cached(SETTLE).await?;
     let recipients: Option<Vec<&str>> =
         recipients.map(|list| list.iter().map(PhoneNumber::digits).collect());
@@ -104,5 +120,5 @@ pub async fn settle(
         // In a statement of its own: lanes are locked before senders, never after.
         wake_lane(client, &sender).await?;
     }
-    Ok(Some(moved))
+    Ok(Settled::Messages(moved))
 }

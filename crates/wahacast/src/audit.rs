@@ -40,8 +40,8 @@ async fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
                     "counted": one.counted})
             })
             .collect();
-        let report = json!({"campaigns": audit.campaigns, "messages": audit.messages,
-            "differences": differences});
+        let report = json!({"campaigns": audit.campaigns, "purged": audit.purged,
+            "messages": audit.messages, "differences": differences});
         println!("{report}");
     } else {
         for one in differences {
@@ -52,8 +52,9 @@ async fn audit(args: &AuditArgs) -> anyhow::Result<ExitCode> {
             );
         }
         println!(
-            "{} campaigns, {} messages, {} differences",
+            "{} campaigns, {} of them past retention, {} messages, {} differences",
             audit.campaigns,
+            audit.purged,
             audit.messages,
             audit.differences.len()
         );

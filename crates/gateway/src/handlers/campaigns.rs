@@ -158,7 +158,7 @@ impl FromParams for Details {
 
 /// Where a campaign stands
 ///
-/// With `details=true` its messages too, a page at a time.
+/// With `details=true` its messages too, a page at a time, until they are past retention.
 #[utoipa::path(get, path = "/api/status/{campaign_id}", tag = "Messaging",
     operation_id = "campaign_status",
     params(
@@ -177,6 +177,11 @@ pub async fn status(
     let db = gateway.store.client().await?;
     let mut view = one_view(&db, &gateway, id.0).await?;
     if !shown {
+        return Ok(reply::ok(view));
+    }
+    if view.messages_purged_at.is_some() {
+        // Also of a campaign whose rows are about to go: what is over is not shown.
+        view.messages = Some(Vec::new());
         return Ok(reply::ok(view));
     }
     let (messages, next) = messages(&db, id.0, &page).await?;
@@ -307,11 +312,15 @@ pub async fn failed(
     let campaign = ledger::one(&db, id.0).await?.ok_or_else(|| unknown(id.0))?;
     let after = page.0.after.map_or(-1, |Ordinal(ordinal)| ordinal);
     let failed = Some(MessageStatus::Failed);
-    let mut rows = ledger::messages(&db, id.0, failed, after, page.0.limit_and_one()).await?;
+    let mut rows = match campaign.messages_purged_at {
+        Some(_) => Vec::new(),
+        None => ledger::messages(&db, id.0, failed, after, page.0.limit_and_one()).await?,
+    };
     let next = page.0.cut(&mut rows, |row| Ordinal(row.ordinal));
     let view = FailedView {
         campaign_id: id.0.uuid(),
         count: campaign.counts.failed,
+        messages_purged_at: campaign.messages_purged_at,
         recipients: rows.into_iter().map(FailedRecipient::from).collect(),
     };
     Ok(reply::page(&req, view, next.as_deref()))

@@ -4,11 +4,11 @@ use actix_web::web::Data;
 use models::ids::CampaignId;
 use store::campaigns as ledger;
 use store::story::story as read;
-use store::unknown::settle;
+use store::unknown::{Settled, settle};
 
 use crate::auth::Admin;
 use crate::extract::{CampaignPath, Json, MessagePath};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Kind, Problem, ProblemView};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::messages::{SettledView, StoryView};
@@ -28,16 +28,23 @@ pub use request::Settlement;
     params(
         ("campaign_id" = Uuid, Path, description = "The campaign's id"),
         ("recipient" = PhoneText, Path, description = "Whose message")),
-    responses((status = 200, description = "What became of it, and how", body = StoryView)))]
+    responses(
+        (status = 200, description = "What became of it, and how", body = StoryView),
+        (status = 410, description = "Its messages are past retention", body = ProblemView,
+            content_type = "application/problem+json")))]
 pub async fn story(path: MessagePath, gateway: Data<Gateway>) -> Answer {
     let MessagePath {
         campaign,
         recipient,
     } = path;
     let db = gateway.store.client().await?;
+    let found = ledger::one(&db, campaign).await?;
+    let found = found.ok_or_else(|| unknown(campaign))?;
+    if let Some(at) = found.messages_purged_at {
+        return Err(Problem::messages_purged(campaign, at));
+    }
     match read(&db, campaign, &recipient).await? {
         Some(story) => Ok(reply::ok(StoryView::new(&recipient, story))),
-        None if ledger::one(&db, campaign).await?.is_none() => Err(unknown(campaign)),
         None => {
             let detail = format!("campaign {campaign} has no message to {recipient}");
             Err(Problem::new(Kind::MessageUnknown, detail))
@@ -53,7 +60,10 @@ pub async fn story(path: MessagePath, gateway: Data<Gateway>) -> Answer {
     operation_id = "settle_unknown",
     request_body = UnknownRequest,
     params(("campaign_id" = Uuid, Path, description = "The campaign's id")),
-    responses((status = 200, description = "How many were settled", body = SettledView)),
+    responses(
+        (status = 200, description = "How many were settled", body = SettledView),
+        (status = 410, description = "Its messages are past retention", body = ProblemView,
+            content_type = "application/problem+json")),
     security(("admin_key" = [])))]
 pub async fn settle_unknown(
     _: Admin,
@@ -64,8 +74,11 @@ pub async fn settle_unknown(
     let Json(settlement) = settlement;
     let mut db = gateway.store.client().await?;
     let recipients = settlement.recipients.as_deref();
-    let settled = settle(&mut db, id.0, recipients, settlement.resolution).await?;
-    let settled = settled.ok_or_else(|| unknown(id.0))?;
+    let settled = match settle(&mut db, id.0, recipients, settlement.resolution).await? {
+        Settled::Missing => return Err(unknown(id.0)),
+        Settled::Purged(at) => return Err(Problem::messages_purged(id.0, at)),
+        Settled::Messages(settled) => settled,
+    };
     let campaign = ledger::one(&db, id.0).await?.ok_or_else(|| unknown(id.0))?;
     Ok(reply::ok(SettledView {
         campaign_id: id.0.uuid(),

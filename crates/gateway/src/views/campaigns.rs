@@ -185,7 +185,11 @@ pub struct CampaignView {
     #[serde(with = "rfc3339::option")]
     #[schema(required, nullable)]
     pub estimated_finish_at: Option<OffsetDateTime>,
-    /// Its messages, with `details=true`.
+    /// When its messages were deleted, because they were past retention; its totals stay.
+    #[serde(with = "rfc3339::option")]
+    #[schema(required, nullable)]
+    pub messages_purged_at: Option<OffsetDateTime>,
+    /// Its messages, with `details=true`; none once they were deleted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<Vec<MessageView>>,
 }
@@ -238,6 +242,7 @@ impl CampaignView {
             started_at: campaign.started_at,
             completed_at: campaign.completed_at,
             estimated_finish_at: outlook.finish_at,
+            messages_purged_at: campaign.messages_purged_at,
             messages: None,
         }
     }
@@ -304,6 +309,11 @@ pub struct FailedView {
     pub campaign_id: Uuid,
     /// How many there are, on this page or not.
     pub count: i64,
+    /// When the campaign's messages were deleted, because they were past retention: nobody can be
+    /// named then.
+    #[serde(with = "rfc3339::option", skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub messages_purged_at: Option<OffsetDateTime>,
     /// Those of this page.
     pub recipients: Vec<FailedRecipient>,
 }

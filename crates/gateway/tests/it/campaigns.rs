@@ -180,3 +180,43 @@ async fn failed_recipients_are_listed() {
         [{"recipient": "1234568", "error": "nobody", "error_code": "not_on_whatsapp"}]})
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_past_retention_keeps_its_totals_and_says_so() {
+    let app = two_senders().await;
+    let id = app.campaign("42108077", &["1000001", "1000002"]).await;
+    let view = app.get(&format!("/api/status/{id}")).await;
+    assert_eq!(view.is(200)["messages_purged_at"], json!(null));
+    let purged = "UPDATE campaigns SET status = 'COMPLETED_WITH_ERRORS', read = 1, failed = 1,
+        completed_at = now(), messages_purged_at = '2026-01-02 03:04:05Z'";
+    app.sql(purged).await;
+    // Also while the rows are still there: whoever drops them may have died in between.
+    for sql in ["SELECT 1", "DELETE FROM messages"] {
+        app.sql(sql).await;
+        let view = app.get(&format!("/api/status/{id}?details=true")).await;
+        let view = view.is(200);
+        assert_eq!(view["messages_purged_at"], "2026-01-02T03:04:05Z");
+        assert_eq!(
+            (
+                &view["messages"],
+                &view["total_messages"],
+                &view["read_messages"]
+            ),
+            (&json!([]), &json!(2), &json!(1))
+        );
+        let failed = app.get(&format!("/api/campaigns/{id}/failed")).await;
+        let failed = failed.is(200);
+        assert_eq!(failed["messages_purged_at"], "2026-01-02T03:04:05Z");
+        assert_eq!(
+            (&failed["count"], &failed["recipients"]),
+            (&json!(1), &json!([]))
+        );
+        for (method, path) in [
+            (Method::GET, format!("/api/campaigns/{id}/messages/1000001")),
+            (Method::POST, format!("/api/campaigns/{id}/unknown")),
+        ] {
+            let request = app.admin(method, &path).json(&json!({"as": "RESEND"}));
+            said(request).await.is_problem(410, "messages-purged");
+        }
+    }
+}

@@ -5,6 +5,7 @@ mod lifecycle;
 mod proof;
 mod replicas;
 mod room;
+mod storage;
 mod sweep;
 mod trouble;
 mod world;

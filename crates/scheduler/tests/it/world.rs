@@ -100,7 +100,13 @@ const NOBODY: &str = "http://127.0.0.1:9";
 
 /// A replica's parts without its loops.
 pub(crate) fn fleet(db: &TestDatabase, amqp_url: &str) -> Replica {
+    fleet_with(db, amqp_url, ("RETENTION_DAYS", ""))
+}
+
+/// The same with a setting more.
+pub(crate) fn fleet_with(db: &TestDatabase, amqp_url: &str, more: (&str, &str)) -> Replica {
     let pairs = [
+        more,
         ("DATABASE_URL", db.url.as_str()),
         ("AMQP_URL", amqp_url),
         ("WEBHOOK_BASE_URL", NOBODY),

@@ -72,35 +72,35 @@ pub(crate) async fn cancel_of(
     cancel_locked(tx, &ids, Some(why)).await
 }
 
-// A campaign that had begun has ended now: the next one of its sender keeps the campaign delay.
+// One campaign at a time, because a list of them prunes no month. A campaign that had begun has
+// ended now: the next one of its sender keeps the campaign delay.
 const CANCEL: &str = "
     WITH moved AS (
         UPDATE messages SET status = 6,
             steps = add_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
-        WHERE campaign_id = ANY ($1) AND status = 0
-        RETURNING campaign_id
-    ), n AS (
-        SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id
+        WHERE campaign_id = $1 AND status = 0
+        RETURNING 1
     ), dropped AS (
-        DELETE FROM retries WHERE campaign_id = ANY ($1)
+        DELETE FROM retries WHERE campaign_id = $1
     ), paced AS (
         UPDATE senders SET campaign_ended_at = now()
-        WHERE phone IN (SELECT sender FROM campaigns WHERE id = ANY ($1) AND started_at IS NOT NULL)
+        WHERE phone = (SELECT sender FROM campaigns WHERE id = $1 AND started_at IS NOT NULL)
     )
-    UPDATE campaigns c SET status = 'CANCELLED', completed_at = now(), cancel_reason = $2,
-        cancelled = c.cancelled + COALESCE((SELECT moved FROM n WHERE campaign_id = c.id), 0)
-    WHERE c.id = ANY ($1)";
+    UPDATE campaigns SET status = 'CANCELLED', completed_at = now(), cancel_reason = $2,
+        cancelled = cancelled + (SELECT count(*) FROM moved)::integer
+    WHERE id = $1";
 
 async fn cancel_locked(
     tx: &Transaction<'_>,
     ids: &[Uuid],
     why: Option<&str>,
 ) -> Result<u64, StoreError> {
-    if ids.is_empty() {
-        return Ok(0);
-    }
     let statement = tx.prepare_cached(CANCEL).await?;
-    Ok(tx.execute(&statement, &[&ids, &why]).await?)
+    let mut cancelled = 0;
+    for id in ids {
+        cancelled += tx.execute(&statement, &[id, &why]).await?;
+    }
+    Ok(cancelled)
 }
 
 const ABANDON: &str = "

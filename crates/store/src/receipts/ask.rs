@@ -52,7 +52,10 @@ const CLAIM_DUE: &str = "
         SELECT due.*, m.status, m.recipient, s.generation, s.waha_name, w.id AS worker, w.url,
             w.api_key
         FROM due
-        JOIN messages m ON m.campaign_id = due.campaign_id AND m.ordinal = due.ordinal
+        CROSS JOIN LATERAL (
+            SELECT status, recipient FROM messages
+            WHERE campaign_id = due.campaign_id AND ordinal = due.ordinal LIMIT 1
+        ) m
         JOIN sessions s ON s.phone = due.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
         JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
     ), chosen AS MATERIALIZED (
@@ -140,7 +143,7 @@ const PRUNE: &str = "
         DELETE FROM receipts WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM receipts
             WHERE created_at < now() - make_interval(secs => $1) AND campaign_id IS NOT NULL
-            LIMIT $3))
+            ORDER BY created_at LIMIT $3))
         RETURNING 1
     )
     SELECT (SELECT count(*) FROM of_nobody) + (SELECT count(*) FROM old)";

@@ -4,6 +4,7 @@ use deadpool_postgres::{GenericClient, Object};
 use models::message::MessageStatus;
 
 use super::Due;
+use crate::plan::BY_KEY;
 use crate::{StoreError, receipts};
 
 // An attempt to make it there may have got through: the server is told to drop it, should it come
@@ -94,6 +95,7 @@ const FORGET: &str = "
 /// again, or somebody else is at it: nothing is written then.
 pub async fn forget(client: &mut Object, due: &Due) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
     let statement = tx.prepare_cached(FORGET).await?;
     let row = tx
         .query_opt(

@@ -4,6 +4,7 @@ use deadpool_postgres::{GenericClient, Object};
 use models::ids::WorkerId;
 use tokio_postgres::error::SqlState;
 
+use crate::plan::BY_KEY;
 use crate::{StoreError, campaigns};
 
 /// What came of deleting a worker.
@@ -88,6 +89,7 @@ pub async fn clean_up(client: &mut Object) -> Result<Removed, StoreError> {
 async fn remove(client: &mut Object, id: Option<WorkerId>) -> Result<Removed, StoreError> {
     let id = id.map(WorkerId::uuid);
     let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
     let statement = tx.prepare_cached(LOCK_LANES).await?;
     tx.execute(&statement, &[&id]).await?;
     let statement = tx.prepare_cached(LOCK_SESSIONS).await?;
