@@ -1,24 +1,33 @@
-//! What makes a submitted campaign acceptable. Pure: fields go in one by one, and out comes either
-//! a campaign without a fault or every fault that it has.
+//! What makes a submitted campaign acceptable. Pure but for the spool: fields go in one by one,
+//! and out comes either a campaign without a fault or every fault that it has.
 
-use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
+use models::ids::{CampaignId, TraceId};
 use models::media::Media;
-use models::phone::PhoneNumber;
-use models::template::{Template, Variables, is_name};
+use models::phone::{PhoneKey, PhoneNumber};
+use models::template::{Template, Variables};
 use serde_json::Value;
 use serde_json::value::RawValue;
-use store::campaigns::NewMessage;
+use store::Spool;
+use store::campaigns::NewCampaign;
+use store::spool::default_directory;
 
 use crate::extract::fields::{self, Faults, Fields};
 use crate::extract::values;
-use crate::problem::Problem;
+use crate::problem::{Fault, Problem};
 use crate::settings::LimitSettings;
+
+mod plain;
+mod recipient;
+mod seen;
+
+use plain::Plain;
+use recipient::{Wrong, recipient, variables};
+use seen::Seen;
 
 /// Skipped recipients that are listed; the rest is counted.
 const SKIPPED_LISTED_MAX: usize = 1_000;
-/// Characters of a variable's value.
-const VALUE_CHARS_MAX: usize = 4_096;
 
 /// A campaign without a fault.
 #[derive(Debug)]
@@ -32,13 +41,36 @@ pub struct Submission {
     /// A file to send.
     pub media_url: Option<String>,
     /// Who hears it, each number once, in the order given.
-    pub messages: Vec<NewMessage>,
+    pub recipients: Spool,
     /// Recipients named again.
     pub duplicates_removed: i32,
     /// Recipients left out because they are bad.
-    pub skipped: Vec<Skipped>,
-    /// How many were left out, listed or not.
-    pub skipped_count: usize,
+    pub left_out: LeftOut,
+}
+
+impl Submission {
+    /// What is stored of it, and what is only told.
+    pub fn into_parts(self, id: CampaignId, trace_id: TraceId) -> (NewCampaign, Spool, LeftOut) {
+        let campaign = NewCampaign {
+            id,
+            sender: self.sender,
+            template: self.template,
+            variables: self.variables,
+            media_url: self.media_url,
+            duplicates_removed: self.duplicates_removed,
+            trace_id,
+        };
+        (campaign, self.recipients, self.left_out)
+    }
+}
+
+/// Recipients that were left out.
+#[derive(Debug, Default)]
+pub struct LeftOut {
+    /// The first of them.
+    pub listed: Vec<Skipped>,
+    /// How many they are, listed or not.
+    pub count: usize,
 }
 
 /// A recipient that was left out.
@@ -52,30 +84,34 @@ pub struct Skipped {
 
 /// A campaign while it comes in.
 #[derive(Debug)]
-pub struct Draft<'l> {
-    limits: &'l LimitSettings,
+pub struct Draft {
+    limits: Arc<LimitSettings>,
     faults: Faults,
     sender: Option<PhoneNumber>,
     template: Option<Template>,
     variables: Variables,
     media_url: Option<String>,
+    /// The template's variables that the campaign does not give: each recipient must.
+    needed: Vec<String>,
     skips: bool,
-    seen: HashSet<u64>,
-    messages: Vec<NewMessage>,
+    seen: Seen,
+    recipients: Spool,
     count: usize,
     duplicates: i32,
-    skipped: Vec<Skipped>,
-    skipped_count: usize,
-    /// Variables that recipients without any of their own miss: said once, not once for each.
-    missing_shared: BTreeSet<String>,
+    left_out: LeftOut,
+    /// Whether recipients without any variables of their own miss those that are needed: said
+    /// once, not once for each.
+    missing_shared: bool,
+    /// Holds one recipient's variables at a time.
+    json: String,
 }
 
 /// What the fields of a campaign's own object hold, beside its recipients.
 const ON_INVALID: &[&str] = &["refuse", "skip"];
 
-impl<'l> Draft<'l> {
+impl Draft {
     /// Reads everything but the recipients, which are left in `fields`.
-    pub fn new(fields: &mut Fields<'_>, limits: &'l LimitSettings) -> Self {
+    pub fn new(fields: &mut Fields<'_>, limits: &Arc<LimitSettings>) -> Self {
         let sender = fields.phone("sender_number");
         let media_url = fields.read("media_url", |value| {
             let media = Media::parse(fields::string(value)?).map_err(|error| error.to_string())?;
@@ -87,28 +123,71 @@ impl<'l> Draft<'l> {
         let skips = fields.read("on_invalid", |value| {
             values::one_of(fields::string(value)?, ON_INVALID, |name| name)
         });
+        let template = template(fields, media_url.is_some());
+        let variables = variables.unwrap_or_default();
         Self {
-            limits,
             faults: Faults::new(limits.errors_listed),
             sender,
-            template: template(fields, media_url.is_some()),
-            variables: variables.unwrap_or_default(),
+            needed: needed(template.as_ref(), &variables),
+            template,
+            variables,
             media_url,
             skips: skips == Some("skip"),
-            seen: HashSet::new(),
-            messages: Vec::new(),
+            seen: Seen::new(),
+            recipients: spool(limits),
             count: 0,
             duplicates: 0,
-            skipped: Vec::new(),
-            skipped_count: 0,
-            missing_shared: BTreeSet::new(),
+            left_out: LeftOut::default(),
+            missing_shared: false,
+            json: String::new(),
+            limits: Arc::clone(limits),
         }
+    }
+
+    /// Takes the recipient that `text` is, if it is a plain one; whether it was.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn plain(&mut self, text: &str) -> Result<bool, Problem> {
+        match plain::whole(text) {
+            Some(plain) => self.take_plain(&plain),
+            None => Ok(false),
+        }
+    }
+
+    /// Takes the recipient that `text` begins with, if it is a plain one; how long it was.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn plain_first(&mut self, text: &str) -> Result<Option<usize>, Problem> {
+        match plain::first(text) {
+            Some((plain, length)) => Ok(self.take_plain(&plain)?.then_some(length)),
+            None => Ok(None),
+        }
+    }
+
+    /// Whatever needs words, or more than a look, is left to [`Self::recipient`].
+    fn take_plain(&mut self, plain: &Plain<'_>) -> Result<bool, Problem> {
+        let own = &plain.own;
+        let complete = self.needed.iter().all(|name| own.has(name));
+        let too_many = self.count >= self.limits.recipients || own.len() > self.limits.variables;
+        if !complete || too_many {
+            return Ok(false);
+        }
+        self.count += 1;
+        self.json.clear();
+        if own.len() > 0 {
+            own.write(&mut self.json);
+        }
+        self.keep(plain.number)?;
+        Ok(true)
     }
 
     /// Takes the next recipient, as it stands in the request.
     ///
     /// # Errors
-    /// When there are more than may be: reading on would only cost.
+    /// When there are more than may be, because reading on would only cost; or when it cannot be
+    /// kept.
     pub fn recipient(&mut self, raw: &RawValue) -> Result<(), Problem> {
         let index = self.count;
         if index >= self.limits.recipients {
@@ -116,38 +195,44 @@ impl<'l> Draft<'l> {
             return Err(Problem::fault("/recipients", detail));
         }
         self.count += 1;
-        match recipient(raw, self.limits.variables) {
-            Ok((number, own)) => self.keep(index, number, own),
-            Err(faults) => self.reject(index, &faults),
+        let (number, own) = match recipient(raw, self.limits.variables) {
+            Ok(read) => read,
+            Err(faults) => {
+                self.reject(index, &faults);
+                return Ok(());
+            }
+        };
+        if let Some(faults) = self.missing(own.as_ref()) {
+            self.reject(index, &faults);
+            return Ok(());
         }
-        Ok(())
+        self.json.clear();
+        if let Some(json) = own.and_then(|own| serde_json::to_string(&own).ok()) {
+            self.json = json;
+        }
+        self.keep(number.key())
     }
 
-    fn keep(&mut self, index: usize, number: PhoneNumber, own: Option<Variables>) {
-        let missing = self.missing(own.as_ref());
-        if !missing.is_empty() && own.is_none() && !self.skips {
-            self.missing_shared.extend(missing);
-            return;
+    /// Keeps a recipient whose variables are in `json`, unless the number was named before. Of a
+    /// campaign that is refused already nobody is kept.
+    fn keep(&mut self, number: PhoneKey) -> Result<(), Problem> {
+        if self.is_refused() {
+            return Ok(());
         }
-        if !missing.is_empty() {
-            let detail = missing
-                .iter()
-                .map(|name| missing_words(name))
-                .collect::<Vec<_>>();
-            return self.reject(index, &[("/variables".to_owned(), detail.join("; "))]);
-        }
-        if !self.seen.insert(key(&number)) {
+        if !self.seen.insert(number) {
             self.duplicates = self.duplicates.saturating_add(1);
-            return;
+            return Ok(());
         }
-        let variables = own.and_then(|own| serde_json::to_string(&own).ok());
-        self.messages.push(NewMessage {
-            recipient: number,
-            variables: variables.map(String::into_boxed_str),
-        });
+        let own = Some(self.json.as_str()).filter(|json| !json.is_empty());
+        Ok(self.recipients.push(number, own)?)
     }
 
-    fn reject(&mut self, index: usize, faults: &[(String, String)]) {
+    fn is_refused(&self) -> bool {
+        let own = self.sender.is_none() || self.template.is_none();
+        own || self.missing_shared || !self.faults.is_empty()
+    }
+
+    fn reject(&mut self, index: usize, faults: &Wrong) {
         if !self.skips {
             for (place, detail) in faults {
                 self.faults
@@ -155,64 +240,88 @@ impl<'l> Draft<'l> {
             }
             return;
         }
-        self.skipped_count += 1;
-        if self.skipped.len() < SKIPPED_LISTED_MAX {
+        self.left_out.count += 1;
+        if self.left_out.listed.len() < SKIPPED_LISTED_MAX {
             let details: Vec<_> = faults.iter().map(|(_, detail)| detail.as_str()).collect();
             let detail = details.join("; ");
-            self.skipped.push(Skipped { index, detail });
+            self.left_out.listed.push(Skipped { index, detail });
         }
     }
 
-    /// The template's variables that neither the recipient nor the campaign gives.
-    fn missing(&self, own: Option<&Variables>) -> BTreeSet<String> {
-        let template = self.template.iter();
-        let names = template.flat_map(Template::names).filter(|name| {
-            !self.variables.contains_key(*name) && !own.is_some_and(|own| own.contains_key(*name))
-        });
-        names.map(str::to_owned).collect()
+    /// What is wrong with a recipient that misses variables. Without any of its own it misses
+    /// what all of its kind miss, which is said once: then nothing is listed here.
+    fn missing(&mut self, own: Option<&Variables>) -> Option<Wrong> {
+        let missing = |name: &&String| own.is_none_or(|own| !own.contains_key(*name));
+        let details: Vec<_> = self
+            .needed
+            .iter()
+            .filter(missing)
+            .map(|name| missing_words(name))
+            .collect();
+        if details.is_empty() {
+            return None;
+        }
+        if own.is_none() && !self.skips {
+            self.missing_shared = true;
+            return Some(Vec::new());
+        }
+        Some(vec![("/variables".to_owned(), details.join("; "))])
     }
 
-    /// Ends the reading: a campaign, or every fault of it, those of `fields` first.
+    /// Ends the reading: a campaign, or every fault of it, those of its own fields first.
     ///
     /// # Errors
     /// Everything that is wrong.
-    pub fn finish(mut self, fields: Fields<'_>) -> Result<Submission, Problem> {
+    pub fn finish(mut self, mut all: Vec<Fault>) -> Result<Submission, Problem> {
         if self.count == 0 {
             self.faults.push("/recipients", "has nobody in it");
-        } else if self.messages.is_empty() && self.skips {
+        } else if self.left_out.count == self.count {
             self.faults
                 .push("/recipients", "has nobody left in it: every entry is bad");
         }
-        for name in &self.missing_shared {
-            self.faults.push("/variables", missing_words(name));
+        if self.missing_shared {
+            for name in &self.needed {
+                self.faults.push("/variables", missing_words(name));
+            }
         }
-        let own = fields
-            .finish()
-            .err()
-            .map(|problem| problem.errors)
-            .unwrap_or_default();
-        let mut all = own;
-        all.extend(
-            self.faults
-                .refuse()
-                .err()
-                .map(|problem| problem.errors)
-                .unwrap_or_default(),
-        );
+        all.extend(faults_of(self.faults.refuse()));
         match (self.sender, self.template) {
             (Some(sender), Some(template)) if all.is_empty() => Ok(Submission {
                 sender,
                 template: template.source().to_owned(),
                 variables: self.variables,
                 media_url: self.media_url,
-                messages: self.messages,
+                recipients: self.recipients,
                 duplicates_removed: self.duplicates,
-                skipped: self.skipped,
-                skipped_count: self.skipped_count,
+                left_out: self.left_out,
             }),
             _ => Err(Problem::invalid(all)),
         }
     }
+}
+
+/// The faults of a refusal.
+pub fn faults_of(read: Result<(), Problem>) -> Vec<Fault> {
+    read.err().map(|problem| problem.errors).unwrap_or_default()
+}
+
+/// Where recipients wait until all are there.
+fn spool(limits: &LimitSettings) -> Spool {
+    let directory = limits.spool_directory.clone();
+    let directory = directory.unwrap_or_else(default_directory);
+    Spool::new(limits.spool_memory_bytes, &directory)
+}
+
+/// The template's variables that the campaign does not give, each once.
+fn needed(template: Option<&Template>, given: &Variables) -> Vec<String> {
+    let names = template.into_iter().flat_map(Template::names);
+    let mut names: Vec<_> = names
+        .filter(|name| !given.contains_key(*name))
+        .map(str::to_owned)
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 fn missing_words(name: &str) -> String {
@@ -232,103 +341,6 @@ fn template(fields: &mut Fields<'_>, has_media: bool) -> Option<Template> {
         return found.or_else(|| Template::parse("", true).ok().filter(|_| unharmed));
     }
     fields.need("template", read)
-}
-
-/// Faults of one recipient: where inside it, and what.
-type Wrong = Vec<(String, String)>;
-
-/// One recipient: a number, or an object of a number and its variables.
-fn recipient(
-    raw: &RawValue,
-    variables_max: usize,
-) -> Result<(PhoneNumber, Option<Variables>), Wrong> {
-    let here = |detail: String| vec![(String::new(), detail)];
-    if !raw.get().starts_with('{') {
-        let value: Value = serde_json::from_str(raw.get())
-            .map_err(|error| here(format!("cannot be read: {error}")))?;
-        let number = match &value {
-            Value::String(_) | Value::Number(_) => fields::phone(&value).map_err(here)?,
-            other => {
-                let kind = fields::kind(other);
-                return Err(here(format!(
-                    "must be a number in a string, or an object with a number, not {kind}"
-                )));
-            }
-        };
-        return Ok((number, None));
-    }
-    let mut fields = Fields::of(raw, String::new()).map_err(here)?;
-    let number = fields.phone("number");
-    let own = fields.read("variables", |value| {
-        variables(value, variables_max).map_err(|faults| faults.join("; "))
-    });
-    match (number, fields.finish()) {
-        (Some(number), Ok(())) => Ok((number, own.filter(|own| !own.is_empty()))),
-        (_, finished) => {
-            let errors = finished
-                .err()
-                .map(|problem| problem.errors)
-                .unwrap_or_default();
-            Err(errors
-                .into_iter()
-                .map(|fault| (fault.pointer, fault.detail))
-                .collect())
-        }
-    }
-}
-
-/// Variables: names with texts, numbers, true or false; everything becomes text.
-fn variables(value: &Value, count_max: usize) -> Result<Variables, Vec<String>> {
-    let Value::Object(entries) = value else {
-        return Err(vec![format!(
-            "must be an object of names and values, not {}",
-            fields::kind(value)
-        )]);
-    };
-    if entries.len() > count_max {
-        return Err(vec![format!(
-            "has {} entries; at most {count_max} are taken",
-            entries.len()
-        )]);
-    }
-    let mut found = Variables::new();
-    let mut faults = Vec::new();
-    for (name, value) in entries {
-        match variable(name, value) {
-            Ok(text) => {
-                found.insert(name.clone(), text);
-            }
-            Err(detail) => faults.push(format!("{} {detail}", values::shown(name))),
-        }
-    }
-    if faults.is_empty() {
-        Ok(found)
-    } else {
-        Err(faults)
-    }
-}
-
-fn variable(name: &str, value: &Value) -> Result<String, String> {
-    if !is_name(name) {
-        return Err("is no name; a name is letters, digits, _ . or -".to_owned());
-    }
-    match value {
-        Value::String(text) => values::text(text, VALUE_CHARS_MAX),
-        Value::Number(number) => Ok(number.to_string()),
-        Value::Bool(flag) => Ok(flag.to_string()),
-        other => Err(format!(
-            "must be a text, a number, true or false, not {}",
-            fields::kind(other)
-        )),
-    }
-}
-
-/// A number's digits as one integer; the leading one keeps leading zeros apart.
-fn key(number: &PhoneNumber) -> u64 {
-    number
-        .digits()
-        .bytes()
-        .fold(1, |key, digit| key * 10 + u64::from(digit - b'0'))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use policy::waiting::{Facts, SessionFacts, WorkerFacts, waiting};
 use store::campaigns::{Campaign, Rest, SessionSituation, Situation};
 use time::OffsetDateTime;
 
+use crate::state::Gateway;
 use crate::views::campaigns::Outlook;
 
 /// What the processes around a campaign know.
@@ -17,6 +18,16 @@ pub struct Around {
     pub jitter_max: Duration,
     /// Whether the broker can be used.
     pub broker_up: bool,
+}
+
+impl Around {
+    /// What this process knows now.
+    pub fn of(gateway: &Gateway) -> Self {
+        Self {
+            jitter_max: gateway.settings.jitter_max,
+            broker_up: gateway.broker.state().is_ok(),
+        }
+    }
 }
 
 /// A campaign's outlook. Pure: time comes with the situation.

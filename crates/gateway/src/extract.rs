@@ -2,8 +2,10 @@
 
 pub mod body;
 pub mod fields;
+mod lines;
 pub mod params;
 pub mod path;
+mod stream;
 pub mod submission;
 pub mod values;
 

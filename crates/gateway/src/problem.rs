@@ -24,6 +24,8 @@ use crate::views::schema::one_of;
 pub const PROBLEM_JSON: &str = "application/problem+json";
 /// Seconds after which a database that is away is worth another try.
 const RETRY_DATABASE_SECS: u32 = 5;
+/// Seconds after which a full disk is: other uploads will have ended.
+const RETRY_SPOOL_SECS: u32 = 30;
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $kind:ident = $id:literal, $status:ident;)+) => {
@@ -302,6 +304,11 @@ impl From<StoreError> for Problem {
         if error.is_unavailable() {
             let detail = "the database cannot be reached; nothing was changed";
             return Self::not_yet(detail, RETRY_DATABASE_SECS).because(error);
+        }
+        if matches!(error, StoreError::Spool(_)) {
+            let detail = "the recipients could not be kept while they came in, most likely for \
+                want of room on the disk; nothing was stored";
+            return Self::not_yet(detail, RETRY_SPOOL_SECS).because(error);
         }
         Self::new(
             Kind::Internal,

@@ -10,7 +10,7 @@ use broker::{Broker, Publisher};
 use chassis::{BoxError, Clock, Periodic, Process, Readiness, Shutdown, probes};
 use models::delays::Delays;
 use secrecy::{ExposeSecret, SecretString};
-use store::{Store, StoreError, delays, migrate, workers};
+use store::{Spool, Store, StoreError, delays, migrate, workers};
 use tokio::sync::Notify;
 use url::Url;
 use waha::Waha;
@@ -64,6 +64,10 @@ pub async fn run(process: Process<GatewaySettings>) -> Result<(), BoxError> {
 /// When a setting cannot be used.
 pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError> {
     let (server, _, capacity, limits) = process.settings.clone();
+    if let Some(directory) = &limits.spool_directory {
+        let told = |error| format!("no file can be made in SPOOL_DIRECTORY: {}", chain(&error));
+        Spool::probe(directory).map_err(told)?;
+    }
     let store = Store::new(
         server.database_url.expose_secret(),
         server.database_connections,

@@ -1,6 +1,7 @@
 //! The gateway's settings.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use chassis::config::SettingValue;
@@ -67,6 +68,14 @@ chassis::settings! {
         "MAX_BODY_BYTES" => body_bytes: usize = 67_108_864, 1_024..=1_073_741_824;
         /// Bytes of an application/x-ndjson body of POST /api/send, which is never kept whole.
         "MAX_STREAM_BYTES" => stream_bytes: usize = 268_435_456, 1_024..=4_294_967_296;
+        /// Bytes of a campaign's recipients that are held in memory while they come in; the rest
+        /// waits in a file. A number takes 8, so that a million of them need no disk; each upload
+        /// that is under way may take this much.
+        "SPOOL_MEMORY_BYTES" => spool_memory_bytes: usize = 8_388_608, 1_048_576..=1_073_741_824;
+        /// Where that file is made; it has no name, and goes with the process. The system's
+        /// directory for temporary files when absent: name another one where that is kept in
+        /// memory, and give it room for MAX_STREAM_BYTES times the uploads at once.
+        "SPOOL_DIRECTORY" => spool_directory: Option<PathBuf>;
         /// Recipients of one campaign.
         "MAX_RECIPIENTS" => recipients: usize = 1_000_000, 1..=10_000_000;
         /// Variables of one campaign, and of one recipient.

@@ -48,6 +48,11 @@ impl PhoneNumber {
         &self.0
     }
 
+    /// The same number, as one integer.
+    pub fn key(&self) -> PhoneKey {
+        of_digits(self.0.as_bytes())
+    }
+
     /// For logs: the first two and the last two digits.
     pub fn masked(&self) -> Masked<'_> {
         Masked(&self.0)
@@ -55,6 +60,77 @@ impl PhoneNumber {
 }
 
 impl FromStr for PhoneNumber {
+    type Err = PhoneError;
+
+    fn from_str(text: &str) -> Result<Self, PhoneError> {
+        text.parse().map(PhoneKey::number)
+    }
+}
+
+/// A phone number as one integer: its digits behind a 1, which keeps leading zeros apart. For
+/// where there are many of them: eight bytes and no allocation each.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PhoneKey(u64);
+
+impl PhoneKey {
+    /// The integer, below 2 * 10^15.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The number of an integer, if it is one's.
+    pub fn from_integer(key: u64) -> Option<Self> {
+        let key = Self(key);
+        let digits = key.digits();
+        let digits = digits.as_bytes();
+        let lengths = DIGITS_MIN..=DIGITS_MAX;
+        let fits = lengths.contains(&digits.len()) && !digits.starts_with(b"00");
+        (fits && of_digits(digits) == key).then_some(key)
+    }
+
+    /// Its digits, on the stack.
+    pub fn digits(self) -> Digits {
+        let (mut ascii, mut at, mut rest) = ([b'0'; KEY_DIGITS_MAX], KEY_DIGITS_MAX, self.0);
+        while rest > 9 && at > 0 {
+            at -= 1;
+            // A remainder of ten is one digit.
+            ascii[at] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        Digits { ascii, at }
+    }
+
+    /// The same number, as a text.
+    pub fn number(self) -> PhoneNumber {
+        let digits = self.digits();
+        let digits = digits.as_bytes().iter().map(|digit| char::from(*digit));
+        PhoneNumber(digits.collect::<String>().into_boxed_str())
+    }
+}
+
+/// The most digits of any 64-bit integer.
+const KEY_DIGITS_MAX: usize = 20;
+
+/// The digits of a [`PhoneKey`].
+#[derive(Clone, Copy)]
+pub struct Digits {
+    ascii: [u8; KEY_DIGITS_MAX],
+    at: usize,
+}
+
+impl Digits {
+    /// In ASCII.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.ascii[self.at..]
+    }
+}
+
+fn of_digits(digits: &[u8]) -> PhoneKey {
+    let integer = |key: u64, digit: &u8| key.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
+    PhoneKey(digits.iter().fold(1, integer))
+}
+
+impl FromStr for PhoneKey {
     type Err = PhoneError;
 
     fn from_str(text: &str) -> Result<Self, PhoneError> {
@@ -69,29 +145,40 @@ impl FromStr for PhoneNumber {
             Some(rest) => (true, rest),
             None => (false, text),
         };
-        let mut digits = String::with_capacity(DIGITS_MAX + 2);
+        let (mut digits, mut count) = ([0; TEXT_MAX], 0);
         for c in rest.chars() {
             match c {
-                '0'..='9' => digits.push(c),
+                '0'..='9' => {
+                    digits[count] = c as u8;
+                    count += 1;
+                }
                 ' ' | '.' | '-' | '(' | ')' => {}
                 '+' => return Err(PhoneError::Plus),
                 c if c.is_alphabetic() => return Err(PhoneError::Letter),
                 c => return Err(PhoneError::Character(c)),
             }
         }
+        let digits = &digits[..count];
         let digits = if plus {
-            digits.as_str()
+            digits
         } else {
-            digits.strip_prefix("00").unwrap_or(&digits)
+            digits.strip_prefix(b"00").unwrap_or(digits)
         };
-        if digits.starts_with("00") {
+        if digits.starts_with(b"00") {
             return Err(PhoneError::Zeros);
         }
         match digits.len() {
             n if n < DIGITS_MIN => Err(PhoneError::Short(n)),
             n if n > DIGITS_MAX => Err(PhoneError::Long),
-            _ => Ok(Self(digits.into())),
+            _ => Ok(of_digits(digits)),
         }
+    }
+}
+
+/// Masked, like that of a number.
+impl fmt::Debug for PhoneKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.number(), f)
     }
 }
 
@@ -181,7 +268,19 @@ mod tests {
                 let plus: PhoneNumber = format!("+{number}").parse().unwrap();
                 prop_assert_eq!(&plus, &number);
                 let again: PhoneNumber = number.digits().parse().unwrap();
-                prop_assert_eq!(again, number);
+                prop_assert_eq!(&again, &number);
+                let key: PhoneKey = text.parse().unwrap();
+                prop_assert_eq!(number.key(), key);
+                prop_assert_eq!(key.number(), number);
+                prop_assert_eq!(PhoneKey::from_integer(key.get()), Some(key));
+            }
+        }
+
+        #[test]
+        fn only_integers_of_numbers_are_keys(integer in any::<u64>(), shift in 0_u32..64) {
+            if let Some(key) = PhoneKey::from_integer(integer >> shift) {
+                let again: PhoneKey = key.number().digits().parse().unwrap();
+                prop_assert_eq!(again, key);
             }
         }
     }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::{GenericClient, Object};
+use deadpool_postgres::GenericClient;
 use models::campaign::{CampaignStatus, Counts};
-use models::ids::{CampaignId, TraceId};
+use models::ids::CampaignId;
 use models::message::MessageStatus;
 use models::phone::PhoneNumber;
 use models::template::Variables;
@@ -15,92 +15,15 @@ use tokio_postgres::types::Json;
 use crate::StoreError;
 use crate::column::{phone, unreadable};
 
+mod accept;
 mod cancel;
 mod copy;
 mod situation;
 
+pub use accept::{Acceptance, Accepted, NewCampaign, accept};
 pub use cancel::{Cancellation, cancel};
 pub(crate) use cancel::{abandon_in_flight, cancel_of};
 pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situation};
-
-/// A campaign to be accepted.
-#[derive(Debug, Clone)]
-pub struct NewCampaign {
-    /// Its id, made by the caller.
-    pub id: CampaignId,
-    /// Whose number it is sent from.
-    pub sender: PhoneNumber,
-    /// What every recipient hears, placeholders and all.
-    pub template: String,
-    /// The campaign's own variables.
-    pub variables: Variables,
-    /// A file to send.
-    pub media_url: Option<String>,
-    /// Recipients left out because they were named before.
-    pub duplicates_removed: i32,
-    /// Of the request that makes it.
-    pub trace_id: TraceId,
-}
-
-/// One recipient of a campaign to be accepted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewMessage {
-    /// Who is to hear it.
-    pub recipient: PhoneNumber,
-    /// The recipient's own variables, as the text of a JSON object of strings.
-    pub variables: Option<Box<str>>,
-}
-
-/// What came of a submitted campaign.
-#[derive(Debug)]
-pub enum Acceptance {
-    /// It will be sent; when it was accepted by the database's clock.
-    Accepted(OffsetDateTime),
-    /// Its number has no session.
-    SenderUnknown,
-}
-
-const SENDER: &str =
-    "SELECT phone FROM sessions WHERE phone = $1 AND wanted <> 'GONE' FOR KEY SHARE";
-const INSERT: &str = "
-    INSERT INTO campaigns (id, sender, template, variables, media_url, total, duplicates_removed,
-        trace_id)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING created_at";
-const OUTBOX: &str = "INSERT INTO outbox (campaign_id, sender, trace_id) VALUES ($1, $2, $3)";
-
-/// Stores a campaign, its recipients and its job, or nothing of them. There must be a recipient.
-pub async fn accept(
-    client: &mut Object,
-    campaign: &NewCampaign,
-    messages: &[NewMessage],
-) -> Result<Acceptance, StoreError> {
-    let tx = client.transaction().await?;
-    let sender = campaign.sender.digits();
-    let statement = tx.prepare_cached(SENDER).await?;
-    if tx.query_opt(&statement, &[&sender]).await?.is_none() {
-        return Ok(Acceptance::SenderUnknown);
-    }
-    let total = i32::try_from(messages.len()).unwrap_or(i32::MAX);
-    let variables = (!campaign.variables.is_empty()).then_some(Json(&campaign.variables));
-    let statement = tx.prepare_cached(INSERT).await?;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
-        &campaign.id.uuid(),
-        &sender,
-        &campaign.template,
-        &variables,
-        &campaign.media_url,
-        &total,
-        &campaign.duplicates_removed,
-        &campaign.trace_id.uuid(),
-    ];
-    let row = tx.query_one(&statement, parameters).await?;
-    copy::messages(&tx, campaign.id, messages).await?;
-    let statement = tx.prepare_cached(OUTBOX).await?;
-    let ids = (campaign.id.uuid(), campaign.trace_id.uuid());
-    tx.execute(&statement, &[&ids.0, &sender, &ids.1]).await?;
-    tx.commit().await?;
-    Ok(Acceptance::Accepted(row.get(0)))
-}
 
 /// A campaign and where its messages stand.
 #[derive(Debug, Clone)]

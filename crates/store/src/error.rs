@@ -30,6 +30,9 @@ pub enum StoreError {
         /// Ours.
         needed: i32,
     },
+    /// The disk did not keep what was set down between upload and ledger; nothing was written.
+    #[error("recipients could not be kept between their upload and the ledger")]
+    Spool(#[source] std::io::Error),
     /// A migration failed.
     #[error("the database could not be migrated")]
     Migration(#[source] refinery::Error),

@@ -1,29 +1,59 @@
 //! What is accepted, and every fault of what is not.
 
 use chassis::config::{Settings, Source};
+use proptest::prelude::*;
 
 use super::*;
 
-fn limits() -> LimitSettings {
+fn limits() -> Arc<LimitSettings> {
     let pairs = [
         ("MAX_RECIPIENTS", "5"),
         ("MAX_VARIABLES", "2"),
         ("MAX_ERRORS_LISTED", "3"),
     ];
-    LimitSettings::from_source(&Source::from_pairs(pairs)).unwrap()
+    Arc::new(LimitSettings::from_source(&Source::from_pairs(pairs)).unwrap())
 }
 
-fn submit(body: &str) -> Result<Submission, Problem> {
-    let limits = limits();
+/// Reads a campaign; recipients the way a request's are read, or each with care.
+fn submit_by(body: &str, plainly: bool) -> Result<Submission, Problem> {
     let mut fields = Fields::parse(body.as_bytes())?;
-    let mut draft = Draft::new(&mut fields, &limits);
+    let mut draft = Draft::new(&mut fields, &limits());
     if let Some(raw) = fields.raw("recipients") {
         let entries: Vec<&RawValue> = serde_json::from_str(raw.get()).unwrap();
         for entry in entries {
-            draft.recipient(entry)?;
+            if !plainly || !draft.plain(entry.get())? {
+                draft.recipient(entry)?;
+            }
         }
     }
-    draft.finish(fields)
+    draft.finish(faults_of(fields.finish()))
+}
+
+/// Both ways, which must come to the same.
+fn submit(body: &str) -> Result<Submission, Problem> {
+    let shown = |submission: Submission| {
+        let duplicates = submission.duplicates_removed;
+        (
+            spooled(submission.recipients),
+            duplicates,
+            submission.left_out.listed,
+        )
+    };
+    let told = |problem: Problem| (problem.kind, problem.detail, problem.errors);
+    let careful = submit_by(body, false).map(shown).map_err(told);
+    let plain = submit_by(body, true).map(shown).map_err(told);
+    assert_eq!(plain, careful, "{body}");
+    submit_by(body, true)
+}
+
+/// What a spool holds.
+fn spooled(spool: Spool) -> Vec<(String, Option<String>)> {
+    let (mut rows, mut found) = (spool.into_rows().unwrap(), Vec::new());
+    while let Some(row) = rows.next().unwrap() {
+        let number = row.number.number().digits().to_owned();
+        found.push((number, row.variables.map(str::to_owned)));
+    }
+    found
 }
 
 /// A campaign with these recipients and this template, and more fields.
@@ -42,12 +72,9 @@ fn faults(body: &str) -> Vec<String> {
         .collect()
 }
 
-fn numbers(submission: &Submission) -> Vec<&str> {
-    submission
-        .messages
-        .iter()
-        .map(|message| message.recipient.digits())
-        .collect()
+fn numbers(submission: Submission) -> Vec<String> {
+    let recipients = spooled(submission.recipients);
+    recipients.into_iter().map(|(number, _)| number).collect()
 }
 
 #[test]
@@ -58,25 +85,25 @@ fn the_example_of_the_guide() {
     )
     .unwrap();
     assert_eq!(submission.sender.digits(), "42108077");
-    assert_eq!(numbers(&submission), ["21642108101"]);
     assert_eq!(
-        (submission.duplicates_removed, submission.media_url),
-        (0, None)
+        (submission.duplicates_removed, &submission.media_url),
+        (0, &None)
     );
+    assert_eq!(numbers(submission), ["21642108101"]);
 }
 
 #[test]
 fn repeated_numbers_are_kept_once_however_they_are_written() {
     let recipients = r#"["21642108101", "+216 42 108 101", "0021642108101", {"number": "123456"}]"#;
     let submission = submit(&body(recipients, r#""x""#, "")).unwrap();
-    assert_eq!(numbers(&submission), ["21642108101", "123456"]);
     assert_eq!(submission.duplicates_removed, 2);
+    assert_eq!(numbers(submission), ["21642108101", "123456"]);
 }
 
 #[test]
 fn leading_zeros_make_other_numbers() {
     let submission = submit(&body(r#"["0123456", "123456"]"#, r#""x""#, "")).unwrap();
-    assert_eq!(numbers(&submission), ["0123456", "123456"]);
+    assert_eq!(numbers(submission), ["0123456", "123456"]);
 }
 
 #[test]
@@ -98,13 +125,11 @@ fn every_bad_recipient_is_named() {
 fn bad_recipients_can_be_left_out() {
     let more = r#", "on_invalid": "skip""#;
     let submission = submit(&body(r#"["12a456", "123456", 7]"#, r#""x""#, more)).unwrap();
-    assert_eq!(numbers(&submission), ["123456"]);
-    assert_eq!(submission.skipped_count, 2);
-    assert_eq!(submission.skipped[0].index, 0);
-    assert_eq!(
-        submission.skipped[0].detail,
-        "\"12a456\" has a letter in it"
-    );
+    assert_eq!(submission.left_out.count, 2);
+    let first = &submission.left_out.listed[0];
+    assert_eq!(first.index, 0);
+    assert_eq!(first.detail, "\"12a456\" has a letter in it");
+    assert_eq!(numbers(submission), ["123456"]);
     let nobody = faults(&body(r#"["x"]"#, r#""x""#, more));
     assert_eq!(
         nobody,
@@ -142,10 +167,10 @@ fn missing_variables_are_named_where_they_would_stand() {
     let submission = submit(&body(recipients, template, more)).unwrap();
     assert_eq!(submission.variables["code"], "7");
     assert_eq!(submission.variables["name"], "true");
-    assert_eq!(submission.messages[0].variables, None);
+    let own = Some(r#"{"name":"A"}"#.to_owned());
     assert_eq!(
-        submission.messages[1].variables.as_deref(),
-        Some(r#"{"name":"A"}"#)
+        spooled(submission.recipients),
+        [("1000001".to_owned(), None), ("1000002".to_owned(), own)]
     );
 }
 
@@ -202,4 +227,69 @@ fn a_file_needs_no_text() {
         faults(&body(r#"["1000001"]"#, "7", more)),
         ["/template must be a string, not a number"]
     );
+}
+
+/// Recipients as people and programs write them, nearly and entirely wrong ones included.
+fn any_recipient() -> impl Strategy<Value = String> {
+    let blank = "[ \n\t\r\u{b}]?";
+    let number = r#""[+]?[0-9 ().-]{4,18}"|"\\u002b[0-9]{7}"|"[0-9]{7}é?"|[0-9]{7}|null"#;
+    let value = r#""[a-zé"\\\x01]{0,4}"|"\\n"|-?[0-9]{0,20}|-?[0-9]{1,3}[.eE+]{1,2}[0-9]?|true|fals|null|\[\]"#;
+    let pairs = prop::collection::vec(("[ab]|é|a b|\\\\u0061|", blank, value), 0..4);
+    let pairs = pairs.prop_map(|pairs| {
+        let pairs = pairs
+            .iter()
+            .map(|(name, blank, value)| format!("{blank}\"{name}\":{value}"));
+        pairs.collect::<Vec<_>>().join(",")
+    });
+    let member = prop_oneof![
+        8 => number.prop_map(|number| format!(r#""number":{number}"#)),
+        8 => (blank, pairs).prop_map(|(blank, pairs)| format!(r#""variables"{blank}:{{{pairs}}}"#)),
+        1 => Just(r#""variables":null"#.to_owned()),
+        1 => Just(r#""colour":1"#.to_owned()),
+    ];
+    let object = prop::collection::vec(member, 0..4);
+    let object = object.prop_map(|members| format!("{{{}}}", members.join(",")));
+    prop_oneof![
+        1 => (blank, number, blank).prop_map(|(before, number, after)| before + &number + &after),
+        3 => (object, blank).prop_map(|(object, blank)| object + &blank),
+        1 => "\\PC{0,12}",
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
+    /// What is read plainly is what care would read; what is no JSON is never read plainly.
+    #[test]
+    fn plain_reading_is_careful_reading(
+        entries in prop::collection::vec(any_recipient(), 1..4),
+        template in r"x|\{\{a\}\}|\{\{b\}\}\{\{a\}\}",
+        skips in any::<bool>(),
+    ) {
+        let (json, other): (Vec<_>, Vec<_>) = entries
+            .into_iter()
+            .partition(|entry| serde_json::from_str::<&RawValue>(entry).is_ok());
+        let mut fields = Fields::parse(br#"{"template": "x"}"#).unwrap();
+        let mut draft = Draft::new(&mut fields, &limits());
+        for entry in other {
+            prop_assert!(!draft.plain(&entry).unwrap(), "{entry}");
+        }
+        let on_invalid = if skips { "skip" } else { "refuse" };
+        let more = format!(r#", "on_invalid": "{on_invalid}""#);
+        let _ = submit(&body(&format!("[{}]", json.join(",")), &format!("\"{template}\""), &more));
+    }
+}
+
+#[test]
+fn nearly_all_recipients_are_plain() {
+    let (mut fields, limits) = (Fields::parse(br#"{"template": "x"}"#).unwrap(), limits());
+    let mut draft = Draft::new(&mut fields, &limits);
+    for plain in [
+        "\"21642108101\"\r\n",
+        " \"+216 42 108 101\"",
+        r#"{"number":"21642108101"}"#,
+        r#"{ "number" : "+21642108101" , "variables" : { "name" : "Leïla", "n" : -17 } }"#,
+    ] {
+        assert!(draft.plain(plain).unwrap(), "{plain}");
+    }
 }

@@ -1,33 +1,33 @@
 //! A campaign's body: one JSON object, or a stream of lines.
 //!
-//! Always true: what is kept of a body while it comes in is its recipients in their short form;
-//! of a stream, never more than one line besides.
+//! Always true: what is kept of a body while it comes in is its recipients in their short form,
+//! and of these no more than a bound in memory; of a stream, one batch and one line besides.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use actix_web::dev::Payload;
-use actix_web::web::{self, BytesMut, Data};
+use actix_web::error::BlockingError;
+use actix_web::web::{self, Data};
 use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
-use serde::de::{self, DeserializeSeed, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::body::{media_type, need_media, next_chunk, read_all, refuse_announced, too_large};
+use super::body::{media_type, need_media, read_all};
 use super::fields::Fields;
-use crate::accept::{Draft, Submission};
+use super::stream::stream;
+use crate::accept::{Draft, Submission, faults_of};
 use crate::problem::{Kind, Problem};
 use crate::settings::LimitSettings;
 use crate::state::Gateway;
 
 const JSON: &str = "application/json";
 const NDJSON: &str = "application/x-ndjson";
-/// The longest line of a stream.
-const LINE_BYTES_MAX: usize = 1_024 * 1_024;
-/// A body beyond this is read on a thread of its own, so that nobody else waits for it.
-const INLINE_BYTES_MAX: usize = 256 * 1_024;
+/// A body beyond this is read on a thread of its own, so that nobody else waits for it. Up to here
+/// reading takes less than a millisecond, and never waits for the disk: the least that a spool
+/// holds in memory is far more.
+pub(super) const INLINE_BYTES_MAX: usize = 64 * 1_024;
 
 /// A campaign without a fault, whatever its body's form.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl FromRequest for Submitted {
                 None => return Err(Problem::new(Kind::Internal, "the gateway has no state")),
             };
             if media_type(&req).as_deref() == Some(NDJSON) {
-                return stream(&req, payload, &limits).await.map(Self);
+                return stream(&req, payload, limits).await.map(Self);
             }
             need_media(&req, &[JSON, NDJSON])?;
             let body = read_all(&req, payload, limits.body_bytes).await?;
@@ -53,14 +53,18 @@ impl FromRequest for Submitted {
                 return whole(&body, &limits).map(Self);
             }
             let parsed = web::block(move || whole(&body, &limits)).await;
-            let gone = |_| Problem::not_yet("the gateway is stopping", 5);
-            parsed.map_err(gone)?.map(Self)
+            parsed.map_err(stopping)?.map(Self)
         })
     }
 }
 
+/// Threads for reading are gone only when the process is ending.
+pub(super) fn stopping(_: BlockingError) -> Problem {
+    Problem::not_yet("the gateway is stopping", 5)
+}
+
 /// A campaign as one JSON object.
-fn whole(body: &Bytes, limits: &LimitSettings) -> Result<Submission, Problem> {
+fn whole(body: &Bytes, limits: &Arc<LimitSettings>) -> Result<Submission, Problem> {
     let mut fields = Fields::parse(body)?;
     let mut draft = Draft::new(&mut fields, limits);
     if let Some(raw) = fields.raw("recipients") {
@@ -70,154 +74,35 @@ fn whole(body: &Bytes, limits: &LimitSettings) -> Result<Submission, Problem> {
             fields.faults.push("/recipients", "must be an array");
         }
     }
-    draft.finish(fields)
+    draft.finish(faults_of(fields.finish()))
 }
 
-/// Hands the entries of an array on, one at a time.
-fn entries(array: &RawValue, draft: &mut Draft<'_>) -> Result<(), Problem> {
-    let mut stopped = None;
-    let each = Each {
-        draft,
-        stopped: &mut stopped,
-    };
-    let read = each.deserialize(&mut serde_json::Deserializer::from_str(array.get()));
-    match (stopped, read) {
-        (Some(problem), _) => Err(problem),
-        (None, Ok(())) => Ok(()),
-        (None, Err(error)) => Err(Problem::fault(
-            "/recipients",
-            format!("cannot be read: {error}"),
-        )),
-    }
-}
-
-struct Each<'a, 'l> {
-    draft: &'a mut Draft<'l>,
-    stopped: &'a mut Option<Problem>,
-}
-
-impl<'de> DeserializeSeed<'de> for Each<'_, '_> {
-    type Value = ();
-
-    fn deserialize<D: de::Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Each<'_, '_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an array of recipients")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(entry) = entries.next_element::<&RawValue>()? {
-            if let Err(problem) = self.draft.recipient(entry) {
-                *self.stopped = Some(problem);
-                return Err(de::Error::custom("stopped"));
-            }
+/// Hands the entries of an array on, one at a time. That the array is JSON was seen before.
+fn entries(array: &RawValue, draft: &mut Draft) -> Result<(), Problem> {
+    let mut rest = array.get().get(1..).unwrap_or_default();
+    loop {
+        rest = rest.trim_start_matches([' ', '\t', '\n', '\r', ',']);
+        if rest.is_empty() || rest.starts_with(']') {
+            return Ok(());
         }
-        Ok(())
+        let length = match draft.plain_first(rest)? {
+            Some(length) => length,
+            None => entry(rest, draft)?,
+        };
+        rest = rest.get(length..).unwrap_or_default();
     }
 }
 
-/// A campaign as lines: the first is the campaign, each further one a recipient.
-async fn stream(
-    req: &HttpRequest,
-    mut payload: Payload,
-    limits: &LimitSettings,
-) -> Result<Submission, Problem> {
-    refuse_announced(req, limits.stream_bytes)?;
-    let mut lines = Lines::default();
-    let first = lines
-        .next(&mut payload, limits.stream_bytes)
-        .await?
-        .ok_or_else(|| {
-            Problem::new(
-                Kind::MalformedJson,
-                "the body is empty: its first line is the campaign",
-            )
-        })?;
-    let mut fields = Fields::parse(&first)?;
-    let mut draft = Draft::new(&mut fields, limits);
-    while let Some(line) = lines.next(&mut payload, limits.stream_bytes).await? {
-        let entry: &RawValue = serde_json::from_slice(&line).map_err(|error| {
-            let detail = format!("line {} is not JSON: {error}", lines.count);
-            Problem::new(Kind::MalformedJson, detail)
-        })?;
-        draft.recipient(entry)?;
-    }
-    draft.finish(fields)
-}
-
-/// The lines of a body, empty ones left out.
-#[derive(Default)]
-struct Lines {
-    rest: BytesMut,
-    /// How many bytes of `rest` are known to hold no line end.
-    searched: usize,
-    bytes: usize,
-    ended: bool,
-    count: usize,
-}
-
-impl Lines {
-    async fn next(
-        &mut self,
-        payload: &mut Payload,
-        bytes_max: usize,
-    ) -> Result<Option<Bytes>, Problem> {
-        loop {
-            if let Some(line) = self.take() {
-                self.count += 1;
-                if line.iter().all(u8::is_ascii_whitespace) {
-                    continue;
-                }
-                return Ok(Some(line));
-            }
-            if self.ended {
-                return Ok(None);
-            }
-            if self.rest.len() > LINE_BYTES_MAX {
-                let detail = format!(
-                    "line {} has more than {LINE_BYTES_MAX} bytes",
-                    self.count + 1
-                );
-                return Err(Problem::new(Kind::BodyTooLarge, detail));
-            }
-            match next_chunk(payload).await? {
-                None => self.ended = true,
-                Some(chunk) => {
-                    self.bytes += chunk.len();
-                    if self.bytes > bytes_max {
-                        return Err(too_large(bytes_max));
-                    }
-                    self.rest.extend_from_slice(&chunk);
-                }
-            }
+/// Hands the entry on that `rest` begins with; how long it is.
+fn entry(rest: &str, draft: &mut Draft) -> Result<usize, Problem> {
+    let mut values = serde_json::Deserializer::from_str(rest).into_iter::<&RawValue>();
+    match values.next() {
+        Some(Ok(raw)) => draft.recipient(raw)?,
+        Some(Err(error)) => {
+            let detail = format!("cannot be read: {error}");
+            return Err(Problem::fault("/recipients", detail));
         }
+        None => return Ok(rest.len()),
     }
-
-    /// A line that is there in full; the last one needs no line end.
-    fn take(&mut self) -> Option<Bytes> {
-        match self.rest[self.searched..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-        {
-            Some(at) => {
-                let line = self.rest.split_to(self.searched + at + 1);
-                self.searched = 0;
-                Some(line.freeze())
-            }
-            None if self.ended && !self.rest.is_empty() => {
-                self.searched = 0;
-                Some(self.rest.split().freeze())
-            }
-            None => {
-                self.searched = self.rest.len();
-                None
-            }
-        }
-    }
+    Ok(values.byte_offset())
 }

@@ -7,12 +7,13 @@ use metrics::counter;
 use models::campaign::CampaignStatus;
 use models::ids::CampaignId;
 use models::message::MessageStatus;
+use models::phone::PhoneNumber;
 use models::template::Template;
-use store::GenericClient;
-use store::campaigns::{self as ledger, Acceptance, Campaign, Cancellation, Filter, NewCampaign};
-use time::OffsetDateTime;
+use store::campaigns::{
+    self as ledger, Acceptance, Accepted, Campaign, Cancellation, Filter, NewCampaign,
+};
+use store::{GenericClient, Spool};
 
-use crate::accept::Submission;
 use crate::auth::MaybeAdmin;
 use crate::boundary::Trace;
 use crate::cursor::Ordinal;
@@ -42,58 +43,41 @@ use crate::views::schema::PhoneText;
         (status = 409, description = "The sender has no session", body = ProblemView,
             content_type = "application/problem+json")))]
 pub async fn send(submitted: Submitted, trace: Trace, gateway: Data<Gateway>) -> Answer {
-    let Submitted(mut submission) = submitted;
+    let Submitted(submission) = submitted;
     let id = CampaignId::new(gateway.chance.uuid_v7());
-    let campaign = new_campaign(id, &mut submission, trace);
-    let created_at = store_whole(&gateway, &campaign, &submission).await?;
-    let finish_at = probable_end(&gateway, id).await;
-    let view = AcceptedView::new(id.uuid(), submission, created_at, finish_at);
+    let (campaign, recipients, left_out) = submission.into_parts(id, trace.0);
+    let accepted = store_whole(&gateway, campaign, recipients).await?;
+    let around = Around::of(&gateway);
+    let situation = accepted.situation.as_ref();
+    let finish_at =
+        situation.and_then(|situation| outlook(&accepted.campaign, situation, around).finish_at);
+    let view = AcceptedView::new(&accepted.campaign, left_out, finish_at);
     Ok(reply::accepted(&view.status_url.clone(), view))
-}
-
-/// The campaign of a submission, whose texts it takes.
-fn new_campaign(id: CampaignId, submission: &mut Submission, trace: Trace) -> NewCampaign {
-    NewCampaign {
-        id,
-        sender: submission.sender.clone(),
-        template: std::mem::take(&mut submission.template),
-        variables: std::mem::take(&mut submission.variables),
-        media_url: submission.media_url.take(),
-        duplicates_removed: submission.duplicates_removed,
-        trace_id: trace.0,
-    }
 }
 
 /// Stores a campaign with its job, and has the job published.
 async fn store_whole(
     gateway: &Gateway,
-    campaign: &NewCampaign,
-    submission: &Submission,
-) -> Result<OffsetDateTime, Problem> {
+    campaign: NewCampaign,
+    recipients: Spool,
+) -> Result<Box<Accepted>, Problem> {
+    let sender = campaign.sender.clone();
+    let dead_after = gateway.settings.dead_after;
     let mut db = gateway.store.client().await?;
-    match ledger::accept(&mut db, campaign, &submission.messages).await? {
-        Acceptance::SenderUnknown => Err(sender_unknown(campaign)),
-        Acceptance::Accepted(created_at) => {
+    match ledger::accept(&mut db, campaign, recipients, dead_after).await? {
+        Acceptance::SenderUnknown => Err(sender_unknown(&sender)),
+        Acceptance::Accepted(accepted) => {
             gateway.accepted.notify_one();
             counter!("gateway_campaigns_accepted_total").increment(1);
-            let recipients = submission.messages.len() as u64;
+            let recipients = u64::try_from(accepted.campaign.counts.total).unwrap_or_default();
             counter!("gateway_recipients_accepted_total").increment(recipients);
-            Ok(created_at)
+            Ok(accepted)
         }
     }
 }
 
-/// When a campaign may be done, if that can be said: it is stored, and a look-up that fails now
-/// must not say otherwise.
-async fn probable_end(gateway: &Gateway, id: CampaignId) -> Option<OffsetDateTime> {
-    let db = gateway.store.client().await.ok()?;
-    let campaign = ledger::one(&db, id).await.ok()??;
-    let outlook = looked_at(&db, gateway, &campaign).await.ok()?;
-    outlook.finish_at
-}
-
-fn sender_unknown(campaign: &NewCampaign) -> Problem {
-    let unknown = Problem::session_unknown(&campaign.sender);
+fn sender_unknown(sender: &PhoneNumber) -> Problem {
+    let unknown = Problem::session_unknown(sender);
     Problem::new(Kind::SenderUnknown, unknown.detail)
 }
 
@@ -105,10 +89,7 @@ async fn looked_at(
 ) -> Result<Outlook, Problem> {
     let dead_after = gateway.settings.dead_after;
     let found = ledger::situation(db, &campaign.sender, campaign.id, dead_after).await?;
-    let around = Around {
-        jitter_max: gateway.settings.jitter_max,
-        broker_up: gateway.broker.state().is_ok(),
-    };
+    let around = Around::of(gateway);
     Ok(found
         .map(|situation| outlook(campaign, &situation, around))
         .unwrap_or_default())

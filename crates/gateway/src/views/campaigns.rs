@@ -10,7 +10,7 @@ use time::serde::rfc3339;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::accept::Submission;
+use crate::accept::LeftOut;
 
 macro_rules! status {
     (
@@ -103,26 +103,22 @@ pub struct SkippedView {
 
 impl AcceptedView {
     /// What to answer to a submission.
-    pub fn new(
-        id: Uuid,
-        submission: Submission,
-        created_at: OffsetDateTime,
-        estimated_finish_at: Option<OffsetDateTime>,
-    ) -> Self {
-        let skipped = submission.skipped.into_iter().map(|skipped| SkippedView {
+    pub fn new(campaign: &Campaign, left_out: LeftOut, finish_at: Option<OffsetDateTime>) -> Self {
+        let skipped = left_out.listed.into_iter().map(|skipped| SkippedView {
             index: skipped.index,
             detail: skipped.detail,
         });
+        let id = campaign.id.uuid();
         Self {
             id,
             status: CampaignState::Pending,
-            sender_number: submission.sender.to_string(),
-            total_messages: i64::try_from(submission.messages.len()).unwrap_or(i64::MAX),
-            duplicates_removed: submission.duplicates_removed,
+            sender_number: campaign.sender.to_string(),
+            total_messages: campaign.counts.total,
+            duplicates_removed: campaign.duplicates_removed,
             skipped: skipped.collect(),
-            skipped_count: submission.skipped_count,
-            created_at,
-            estimated_finish_at,
+            skipped_count: left_out.count,
+            created_at: campaign.created_at,
+            estimated_finish_at: finish_at,
             status_url: format!("/api/status/{id}"),
         }
     }

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 #![expect(clippy::disallowed_methods, reason = "tests make their own ids")]
 
+mod accept;
 mod asks;
 mod audit;
 mod checks;

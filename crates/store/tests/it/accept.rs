@@ -1,0 +1,219 @@
+//! Campaigns are accepted whole or not at all, and the same by either way.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use models::ids::{CampaignId, TraceId};
+use models::phone::PhoneNumber;
+use models::template::Variables;
+use store::campaigns::{Acceptance, Accepted, NewCampaign, accept};
+use store::{Spool, StoreError};
+use testkit::{TestDatabase, database};
+use tokio_postgres::types::Json;
+use uuid::Uuid;
+
+use crate::fixture::{phone, session, worker};
+use crate::races::somebody_waits;
+
+const DEAD_AFTER: Duration = Duration::from_secs(10);
+/// Bytes of a spool that are held in memory.
+const MEMORY: usize = 1 << 20;
+/// The most recipients that one statement stores.
+const FEW: usize = 100;
+
+async fn scene() -> (TestDatabase, PhoneNumber) {
+    let (db, sender) = (database().await, phone(1));
+    let worker = worker(&db).await;
+    session(&db, worker, &sender).await;
+    (db, sender)
+}
+
+fn campaign(sender: &PhoneNumber) -> NewCampaign {
+    NewCampaign {
+        id: CampaignId::new(Uuid::now_v7()),
+        sender: sender.clone(),
+        template: "Hi {{name}} of {{town}}".to_owned(),
+        variables: Variables::from([("town".to_owned(), "Tunis".to_owned())]),
+        media_url: Some("https://example.com/cat.jpg".to_owned()),
+        duplicates_removed: 3,
+        trace_id: TraceId::new(Uuid::from_u128(7)),
+    }
+}
+
+/// Recipients, every other one with variables that hold all that JSON must escape.
+fn spool(recipients: usize, more: &str) -> Spool {
+    let mut spool = Spool::new(MEMORY, &std::env::temp_dir());
+    for n in 0..recipients {
+        let own = format!(r#"{{"a":"{more}","name":"\"Leïla\" \\ {n}"}}"#);
+        let own = (n % 2 == 1).then_some(own.as_str());
+        let number = phone(u32::try_from(n).unwrap()).key();
+        spool.push(number, own).unwrap();
+    }
+    spool
+}
+
+async fn submit(db: &TestDatabase, campaign: NewCampaign, spool: Spool) -> Box<Accepted> {
+    let mut client = db.store.client().await.unwrap();
+    match accept(&mut client, campaign, spool, DEAD_AFTER)
+        .await
+        .unwrap()
+    {
+        Acceptance::Accepted(accepted) => accepted,
+        Acceptance::SenderUnknown => panic!("the sender has a session"),
+    }
+}
+
+/// Everything that is stored of a campaign but its id, its size and when it was: the campaign, its
+/// first recipients, its job.
+async fn stored(db: &TestDatabase, id: CampaignId) -> Vec<serde_json::Value> {
+    let sql = "
+        SELECT to_jsonb(c) - '{id,created_at,sweep_at,total}'::text[] FROM campaigns c
+            WHERE id = $1
+        UNION ALL (SELECT to_jsonb(m) - 'campaign_id' FROM messages m
+            WHERE campaign_id = $1 ORDER BY ordinal LIMIT 100)
+        UNION ALL SELECT to_jsonb(o) - '{id,campaign_id,created_at}'::text[] FROM outbox o
+            WHERE campaign_id = $1";
+    let client = db.client().await;
+    let rows = client.query(sql, &[&id.uuid()]).await.unwrap();
+    rows.iter()
+        .map(|row| row.get::<_, Json<serde_json::Value>>(0).0)
+        .collect()
+}
+
+async fn count(db: &TestDatabase, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    db.client().await.query_one(&sql, &[]).await.unwrap().get(0)
+}
+
+async fn nothing_is_stored(db: &TestDatabase) {
+    for table in ["campaigns", "messages", "outbox"] {
+        assert_eq!(count(db, table).await, 0, "{table}");
+    }
+}
+
+#[tokio::test]
+async fn both_ways_store_the_same() {
+    let (db, sender) = scene().await;
+    let few = submit(&db, campaign(&sender), spool(FEW, "")).await;
+    let many = submit(&db, campaign(&sender), spool(FEW + 1, "")).await;
+    let (one, other) = (stored(&db, few.campaign.id), stored(&db, many.campaign.id));
+    let (one, other) = (one.await, other.await);
+    assert_eq!(one.len(), FEW + 2);
+    assert_eq!(one, other);
+    assert_eq!(one[2]["variables"]["name"], "\"Leïla\" \\ 1");
+    let total = (FEW + FEW + 1) as i64;
+    assert_eq!(count(&db, "messages").await, total);
+}
+
+#[tokio::test]
+async fn what_is_told_is_what_is_stored() {
+    let (db, sender) = scene().await;
+    for recipients in [1, FEW, FEW + 1, 5_000] {
+        let told = submit(&db, campaign(&sender), spool(recipients, "")).await;
+        let client = db.store.client().await.unwrap();
+        let kept = store::campaigns::one(&client, told.campaign.id)
+            .await
+            .unwrap();
+        let kept = kept.unwrap();
+        assert_eq!(format!("{:?}", told.campaign), format!("{kept:?}"));
+        let situation = told
+            .situation
+            .expect("a campaign's surroundings can be read");
+        assert!(situation.session.is_some() && situation.now >= kept.created_at);
+    }
+}
+
+#[tokio::test]
+async fn few_recipients_with_much_to_tell_are_copied_from_the_disk() {
+    let (db, sender) = scene().await;
+    let spool = spool(20, &"x".repeat(200_000));
+    assert!(spool.is_on_disk());
+    let accepted = submit(&db, campaign(&sender), spool).await;
+    let rows = stored(&db, accepted.campaign.id).await;
+    assert_eq!(rows.len(), 22);
+    assert_eq!(rows[20]["variables"]["a"].as_str().unwrap().len(), 200_000);
+}
+
+#[tokio::test]
+async fn without_a_session_nothing_is_stored() {
+    let (db, sender) = scene().await;
+    let client = db.client().await;
+    for recipients in [1, FEW + 1] {
+        for (number, wanted) in [(phone(2), "RUNNING"), (sender.clone(), "GONE")] {
+            let sql = "UPDATE sessions SET wanted = $1";
+            client.execute(sql, &[&wanted]).await.unwrap();
+            let mut pooled = db.store.client().await.unwrap();
+            let new = campaign(&number);
+            let answer = accept(&mut pooled, new, spool(recipients, ""), DEAD_AFTER).await;
+            assert!(
+                matches!(answer, Ok(Acceptance::SenderUnknown)),
+                "{answer:?}"
+            );
+            nothing_is_stored(&db).await;
+        }
+    }
+}
+
+/// Whoever deletes a session cancels its campaigns: none may slip in between.
+#[tokio::test]
+async fn a_session_that_is_being_deleted_takes_no_campaign() {
+    for recipients in [1, FEW + 1] {
+        let (db, sender) = scene().await;
+        let db = Arc::new(db);
+        let mut client = db.store.client().await.unwrap();
+        let watch = db.store.client().await.unwrap();
+        let deletion = client.transaction().await.unwrap();
+        let lock = "SELECT FROM sessions FOR UPDATE";
+        deletion.execute(lock, &[]).await.unwrap();
+        let accepting = {
+            let (db, new) = (Arc::clone(&db), campaign(&sender));
+            tokio::spawn(async move {
+                let mut client = db.store.client().await.unwrap();
+                accept(&mut client, new, spool(recipients, ""), DEAD_AFTER).await
+            })
+        };
+        somebody_waits(&watch).await;
+        let sql = "UPDATE sessions SET wanted = 'GONE'";
+        deletion.execute(sql, &[]).await.unwrap();
+        deletion.commit().await.unwrap();
+        let answer = accepting.await.unwrap();
+        assert!(
+            matches!(answer, Ok(Acceptance::SenderUnknown)),
+            "{answer:?}"
+        );
+        nothing_is_stored(&db).await;
+    }
+}
+
+/// Cuts the one file that this process holds open in `directory`.
+fn cut_file_in(directory: &Path) {
+    let held = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+    let ours = held
+        .map(|entry| entry.path())
+        .filter(|fd| std::fs::read_link(fd).is_ok_and(|target| target.starts_with(directory)));
+    let ours: Vec<_> = ours.collect();
+    assert_eq!(ours.len(), 1, "the spool's file is open and has no name");
+    let file = std::fs::OpenOptions::new()
+        .write(true)
+        .open(&ours[0])
+        .unwrap();
+    file.set_len(MEMORY as u64).unwrap();
+}
+
+#[tokio::test]
+async fn a_spool_that_lost_something_stores_nothing() {
+    let (db, sender) = scene().await;
+    let directory = tempfile::tempdir().unwrap();
+    let mut damaged = Spool::new(MEMORY, directory.path());
+    for n in 0..500_000 {
+        damaged.push(phone(n).key(), None).unwrap();
+    }
+    cut_file_in(directory.path());
+    let mut client = db.store.client().await.unwrap();
+    let answer = accept(&mut client, campaign(&sender), damaged, DEAD_AFTER).await;
+    assert!(matches!(answer, Err(StoreError::Spool(_))), "{answer:?}");
+    nothing_is_stored(&db).await;
+    drop(client);
+    submit(&db, campaign(&sender), spool(1, "")).await;
+}
