@@ -106,6 +106,7 @@ fn fresh(campaign: NewCampaign, rows: usize, created_at: OffsetDateTime) -> Camp
         created_at,
         started_at: None,
         completed_at: None,
+        messages_purged_at: None,
     }
 }
 
