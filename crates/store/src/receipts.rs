@@ -222,34 +222,32 @@ const APPLY: &str = "
         WHERE c.id = t.campaign_id
         RETURNING c.sender, t.ended > 0 AND c.completed_at IS NOT NULL AS now_ended
     ), told AS (
-        SELECT sender, bool_or(ack >= 1) AS acked,
-            COALESCE((SELECT bool_or(now_ended) FROM counted k WHERE k.sender = h.sender), false)
-                AS ended
-        FROM heard h GROUP BY sender
-    ), silent AS MATERIALIZED (
-        SELECT phone FROM senders
-        WHERE rest_code = 'silent' AND phone IN (SELECT sender FROM told WHERE acked)
-    ), locked AS MATERIALIZED (
-        SELECT phone FROM senders
-        WHERE rest_code = ANY ($3) AND resting_until > now()
-            AND phone IN (SELECT sender FROM told WHERE acked)
+        -- Put together and grouped, not joined: parts that are joined to each other are compared
+        -- row by row.
+        SELECT sender, bool_or(acked) AS acked, bool_or(ended) AS ended FROM (
+            SELECT sender, ack >= 1 AS acked, false AS ended FROM heard
+            UNION ALL SELECT sender, false, now_ended FROM counted
+        ) facts GROUP BY sender
     ), woken AS (
         UPDATE senders d SET
             unacked = CASE WHEN t.acked THEN 0 ELSE d.unacked END,
             unacked_since = CASE WHEN t.acked THEN NULL ELSE d.unacked_since END,
             last_ack_at = CASE WHEN t.acked THEN now() ELSE d.last_ack_at END,
-            resting_until = CASE WHEN s.phone IS NULL THEN d.resting_until END,
-            rest_reason = CASE WHEN s.phone IS NULL THEN d.rest_reason END,
-            rest_code = CASE WHEN s.phone IS NULL THEN d.rest_code END,
-            rests = CASE WHEN s.phone IS NULL THEN d.rests ELSE 0 END,
-            restrictions = CASE WHEN t.acked AND l.phone IS NULL THEN 0 ELSE d.restrictions END,
+            resting_until = CASE WHEN NOT o.silent THEN d.resting_until END,
+            rest_reason = CASE WHEN NOT o.silent THEN d.rest_reason END,
+            rest_code = CASE WHEN NOT o.silent THEN d.rest_code END,
+            rests = CASE WHEN o.silent THEN 0 ELSE d.rests END,
+            restrictions = CASE WHEN t.acked AND NOT o.locked THEN 0 ELSE d.restrictions END,
             campaign_ended_at = CASE WHEN t.ended THEN now() ELSE d.campaign_ended_at END
-        FROM told t LEFT JOIN silent s ON s.phone = t.sender
-            LEFT JOIN locked l ON l.phone = t.sender
-        WHERE d.phone = t.sender AND (t.ended OR s.phone IS NOT NULL OR t.acked
+        FROM told t CROSS JOIN LATERAL (
+            SELECT phone, t.acked AND COALESCE(rest_code = 'silent', false) AS silent,
+                COALESCE(rest_code = ANY ($3) AND resting_until > now(), false) AS locked
+            FROM senders WHERE phone = t.sender LIMIT 1
+        ) o
+        WHERE d.phone = o.phone AND (t.ended OR o.silent OR t.acked
             AND (d.unacked > 0 OR d.last_ack_at IS NULL
-                OR d.restrictions > 0 AND l.phone IS NULL))
-        RETURNING d.phone, t.ended OR s.phone IS NOT NULL AS awake
+                OR d.restrictions > 0 AND NOT o.locked))
+        RETURNING d.phone, t.ended OR o.silent AS awake
     )
     SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake)";
 

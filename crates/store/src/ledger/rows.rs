@@ -40,6 +40,11 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// Whose rows are to be locked: lanes, senders, campaigns.
+    pub(super) fn locks<'b>(&'b self, replica: &'b uuid::Uuid) -> [&'b (dyn ToSql + Sync); 4] {
+        [replica, &self.workers, &self.phones, &self.campaigns]
+    }
+
     pub(super) fn parameters<'b>(
         &'b self,
         replica: &'b uuid::Uuid,
