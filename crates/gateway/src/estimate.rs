@@ -5,7 +5,7 @@ use std::time::Duration;
 use models::campaign::CampaignStatus;
 use policy::estimate::{Load, finish_at};
 use policy::waiting::{Facts, SessionFacts, WorkerFacts, waiting};
-use store::campaigns::{Campaign, Rest, SessionSituation, Situation};
+use store::campaigns::{Campaign, Prospect, Rest, SessionSituation, Situation};
 use time::OffsetDateTime;
 
 use crate::state::Gateway;
@@ -59,6 +59,26 @@ pub fn outlook(campaign: &Campaign, situation: &Situation, around: Around) -> Ou
             &situation.delays,
         )),
     }
+}
+
+/// When a campaign that was just accepted may be done, if that can be said. Pure.
+pub fn first_estimate(
+    campaign: &Campaign,
+    prospect: &Prospect,
+    around: Around,
+) -> Option<OffsetDateTime> {
+    let load = Load {
+        messages: campaign.counts.pending(),
+        messages_before: prospect.messages_before,
+        campaigns_before: prospect.campaigns_before?,
+        speakers: prospect.speakers.max(1),
+        jitter_max: around.jitter_max,
+    };
+    let delays = prospect.delays;
+    let message = prospect.last_sent_at.map(|at| at + delays.message);
+    let ended = prospect.campaign_ended_at.map(|at| at + delays.campaign);
+    let start = message.max(ended).unwrap_or(prospect.now);
+    Some(finish_at(start.max(prospect.now), &load, &delays))
 }
 
 /// The earliest moment that the sender's own delays allow.

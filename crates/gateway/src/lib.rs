@@ -16,6 +16,7 @@ pub mod cursor;
 pub mod estimate;
 pub mod extract;
 pub mod handlers;
+pub mod intake;
 pub mod openapi;
 pub mod problem;
 pub mod relay;

@@ -241,6 +241,12 @@ impl Problem {
         Self::new(Kind::MessagesPurged, detail)
     }
 
+    /// The database is not there.
+    pub fn database_away(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        let detail = "the database cannot be reached; nothing was changed";
+        Self::not_yet(detail, RETRY_DATABASE_SECS).because(error)
+    }
+
     /// A worker that was asked something could not say.
     pub fn worker_away(error: &CallError) -> Self {
         Self::not_yet(format!("the session's worker cannot say: {error}"), 5)
@@ -302,8 +308,7 @@ impl ResponseError for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         if error.is_unavailable() {
-            let detail = "the database cannot be reached; nothing was changed";
-            return Self::not_yet(detail, RETRY_DATABASE_SECS).because(error);
+            return Self::database_away(error);
         }
         if matches!(error, StoreError::Spool(_)) {
             let detail = "the recipients could not be kept while they came in, most likely for \

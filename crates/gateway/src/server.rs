@@ -17,7 +17,7 @@ use waha::Waha;
 
 use crate::settings::{CapacitySettings, DelaySettings, GatewaySettings, MigrateSettings};
 use crate::state::{Gateway, WahaAt};
-use crate::{acks, boundary, relay, routes};
+use crate::{acks, boundary, intake, relay, routes};
 
 /// How often to see whether the database is there.
 const DATABASE_LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -57,8 +57,8 @@ pub async fn run(process: Process<GatewaySettings>) -> Result<(), BoxError> {
     serve(&process, gateway)
 }
 
-/// The parts of a gateway, none of which is connected yet. The ack writer runs under the
-/// process's supervisor.
+/// The parts of a gateway, none of which is connected yet. The ack writer and the
+/// intake run under the process's supervisor.
 ///
 /// # Errors
 /// When a setting cannot be used.
@@ -80,11 +80,17 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let (acks, queue) = acks::queue(limits.reports_waiting);
     let written = acks::run(store.clone(), queue, process.shutdown.clone());
     process.supervisor.spawn("ack writer", written);
+    let (intake, queues) = intake::queues(&store);
+    for queue in queues {
+        let stored = intake::run(queue, process.shutdown.clone());
+        process.supervisor.spawn("intake", stored);
+    }
     Ok(Gateway {
         store,
         broker,
         waha,
         acks,
+        intake,
         accepted: Arc::new(Notify::new()),
         clock: process.clock.clone(),
         chance: process.chance.clone(),

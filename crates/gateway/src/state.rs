@@ -12,6 +12,7 @@ use url::Url;
 use waha::Waha;
 
 use crate::acks::AckWriter;
+use crate::intake::Intake;
 use crate::settings::{CapacitySettings, LimitSettings, ServerSettings};
 
 /// Makes a handle on a WAHA server from its address and key.
@@ -28,6 +29,8 @@ pub struct Gateway {
     pub waha: WahaAt,
     /// Writes down what workers report of messages.
     pub acks: AckWriter,
+    /// Stores campaigns.
+    pub intake: Intake,
     /// Wakes the outbox relay.
     pub accepted: Arc<Notify>,
     /// The machine's clocks.

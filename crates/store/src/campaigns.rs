@@ -18,11 +18,13 @@ use crate::column::{phone, unreadable};
 mod accept;
 mod cancel;
 mod copy;
+mod prospect;
 mod situation;
 
-pub use accept::{Acceptance, Accepted, NewCampaign, accept};
+pub use accept::{Acceptance, Accepted, NewCampaign, Submitted, accept, accept_few, has_few};
 pub use cancel::{Cancellation, cancel};
 pub(crate) use cancel::{abandon_in_flight, cancel_of};
+pub use prospect::Prospect;
 pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situation};
 
 /// A campaign and where its messages stand.

@@ -7,38 +7,50 @@
 //!
 //! Always true: what comes out is what went in, in its order, or an error.
 
+use std::collections::VecDeque;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use models::phone::PhoneKey;
-use tempfile::SpooledTempFile;
 
 use crate::StoreError;
 
-/// Bytes that are gathered before they go to the file, and read from it at once.
+/// Bytes of a block, about: recipients are never torn apart, so the last of it may cross this.
+/// Blocks are of one size and never grow, so that memory that one gives back fits the next.
 const BLOCK: usize = 64 * 1_024;
 /// Set in a recipient's integer when variables follow; far above every number.
 const VARIABLES: u64 = 1 << 63;
 
 /// The recipients of one campaign.
 pub struct Spool {
-    /// The latest, not yet handed on.
+    memory_bytes_max: usize,
+    directory: PathBuf,
+    /// The first blocks.
+    held: VecDeque<Vec<u8>>,
+    held_bytes: usize,
+    /// Those behind them.
+    file: Option<File>,
+    /// The lengths of the blocks in the file.
+    filed: VecDeque<usize>,
+    /// The last block, not yet full.
     pending: Vec<u8>,
-    /// Those before, in memory or on disk.
-    kept: SpooledTempFile,
-    kept_bytes: u64,
     rows: usize,
 }
 
 impl Spool {
-    /// An empty one, with at most about `memory_bytes_max` in memory and the rest in `directory`.
-    /// Nothing is allocated or opened before it is needed.
+    /// An empty one, with at most about `memory_bytes_max` in memory and the rest in a file in
+    /// `directory`. Nothing is allocated or opened before it is needed.
     pub fn new(memory_bytes_max: usize, directory: &Path) -> Self {
         Self {
+            memory_bytes_max,
+            directory: directory.to_owned(),
+            held: VecDeque::new(),
+            held_bytes: 0,
+            file: None,
+            filed: VecDeque::new(),
             pending: Vec::new(),
-            kept: tempfile::spooled_tempfile_in(memory_bytes_max, directory),
-            kept_bytes: 0,
             rows: 0,
         }
     }
@@ -64,8 +76,8 @@ impl Spool {
         };
         let length = u32::try_from(variables.len())
             .map_err(|_| StoreError::Spool(io::ErrorKind::FileTooLarge.into()))?;
-        self.pending
-            .extend((number.get() | VARIABLES).to_le_bytes());
+        let key = number.get() | VARIABLES;
+        self.pending.extend(key.to_le_bytes());
         self.pending.extend(length.to_le_bytes());
         self.pending.extend_from_slice(variables.as_bytes());
         self.pushed()
@@ -79,9 +91,22 @@ impl Spool {
         Ok(())
     }
 
+    /// Puts a full block aside.
     fn hand_on(&mut self) -> io::Result<()> {
-        self.kept.write_all(&self.pending)?;
-        self.kept_bytes += self.pending.len() as u64;
+        let length = self.pending.len();
+        if self.file.is_none() && self.held_bytes + length <= self.memory_bytes_max {
+            let next = Vec::with_capacity(BLOCK + BLOCK / 16);
+            self.held
+                .push_back(std::mem::replace(&mut self.pending, next));
+            self.held_bytes += length;
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile_in(&self.directory)?),
+        };
+        file.write_all(&self.pending)?;
+        self.filed.push_back(length);
         self.pending.clear();
         Ok(())
     }
@@ -98,12 +123,12 @@ impl Spool {
 
     /// Whether some of it is in a file.
     pub fn is_on_disk(&self) -> bool {
-        self.kept.is_rolled()
+        self.file.is_some()
     }
 
-    /// All of it, if it is so little that none was ever handed on.
+    /// All of it, if it is less than a block.
     pub(crate) fn little(&self) -> Option<&[u8]> {
-        (self.kept_bytes == 0).then_some(&self.pending)
+        (self.held.is_empty() && self.file.is_none()).then_some(&self.pending)
     }
 
     /// To read it from its beginning. May wait for the disk.
@@ -111,16 +136,13 @@ impl Spool {
     /// # Errors
     /// When it cannot be read.
     pub fn into_rows(mut self) -> Result<Rows, StoreError> {
-        let rewound = self.kept.flush().and_then(|()| self.kept.rewind());
+        let file = self.file.as_mut();
+        let rewound = file.map_or(Ok(()), Seek::rewind);
         rewound.map_err(StoreError::Spool)?;
         Ok(Rows {
-            source: self
-                .kept
-                .take(self.kept_bytes)
-                .chain(io::Cursor::new(self.pending)),
+            spool: self,
             block: Vec::new(),
             at: 0,
-            left: self.rows,
         })
     }
 }
@@ -143,12 +165,13 @@ pub struct SpooledRow<'a> {
 }
 
 /// The recipients of a spool, one after the other.
+#[derive(Debug)]
 pub struct Rows {
-    source: io::Chain<io::Take<SpooledTempFile>, io::Cursor<Vec<u8>>>,
-    /// What was read from it and, up to `at`, handed out.
+    /// What is left of it; its `rows` are those that are to come.
+    spool: Spool,
+    /// The block that is being read, and where.
     block: Vec<u8>,
     at: usize,
-    left: usize,
 }
 
 impl Rows {
@@ -157,102 +180,63 @@ impl Rows {
     /// # Errors
     /// When the disk does not give back what it took.
     pub fn next(&mut self) -> Result<Option<SpooledRow<'_>>, StoreError> {
-        if self.left == 0 {
+        if self.spool.rows == 0 {
             return Ok(None);
         }
-        self.left -= 1;
-        let length = loop {
-            match row(&self.block[self.at..]) {
-                Decoded::Row(_, length) => break length,
-                Decoded::Needs(bytes) => self.fill(bytes).map_err(StoreError::Spool)?,
-                Decoded::Damaged => return Err(damaged()),
-            }
-        };
-        let from = self.at;
+        if self.at >= self.block.len() {
+            self.turn().map_err(StoreError::Spool)?;
+        }
+        let (row, length) = row(&self.block[self.at..]).ok_or_else(damaged)?;
         self.at += length;
-        match row(&self.block[from..self.at]) {
-            Decoded::Row(row, _) => Ok(Some(row)),
-            Decoded::Needs(_) | Decoded::Damaged => Err(damaged()),
-        }
+        self.spool.rows -= 1;
+        Ok(Some(row))
     }
 
-    /// Reads until `wanted` bytes lie ahead.
-    fn fill(&mut self, wanted: usize) -> io::Result<()> {
-        self.block.drain(..self.at);
+    /// Takes the next block: those in memory, those of the file, the last one.
+    fn turn(&mut self) -> io::Result<()> {
         self.at = 0;
-        let missing = wanted.max(BLOCK).saturating_sub(self.block.len()) as u64;
-        let source = &mut self.source;
-        source.take(missing).read_to_end(&mut self.block)?;
-        if self.block.len() < wanted {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        if let Some(held) = self.spool.held.pop_front() {
+            self.block = held;
+            return Ok(());
         }
-        Ok(())
+        match (&mut self.spool.file, self.spool.filed.pop_front()) {
+            (Some(file), Some(length)) => {
+                self.block.resize(length, 0);
+                file.read_exact(&mut self.block)
+            }
+            _ => {
+                self.block = std::mem::take(&mut self.spool.pending);
+                Ok(())
+            }
+        }
     }
 }
 
-impl fmt::Debug for Rows {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rows")
-            .field("left", &self.left)
-            .finish_non_exhaustive()
-    }
-}
-
-/// All rows of a block that ends with a row.
+/// All rows of a block.
 pub(crate) fn rows_of(mut block: &[u8]) -> Result<Vec<SpooledRow<'_>>, StoreError> {
     let mut found = Vec::new();
     while !block.is_empty() {
-        let Decoded::Row(row, length) = row(block) else {
-            return Err(damaged());
-        };
+        let (row, length) = row(block).ok_or_else(damaged)?;
         found.push(row);
         block = &block[length..];
     }
     Ok(found)
 }
 
-enum Decoded<'a> {
-    /// A row, and how many bytes it is long.
-    Row(SpooledRow<'a>, usize),
-    /// It needs at least so many bytes.
-    Needs(usize),
-    /// It is none.
-    Damaged,
-}
-
-fn row(bytes: &[u8]) -> Decoded<'_> {
-    let Some((key, rest)) = bytes.split_first_chunk() else {
-        return Decoded::Needs(size_of::<u64>());
-    };
+/// The row that `bytes` begin with, and how many it takes.
+fn row(bytes: &[u8]) -> Option<(SpooledRow<'_>, usize)> {
+    let (key, rest) = bytes.split_first_chunk()?;
     let key = u64::from_le_bytes(*key);
-    let Some(number) = PhoneKey::from_integer(key & !VARIABLES) else {
-        return Decoded::Damaged;
-    };
+    let number = PhoneKey::from_integer(key & !VARIABLES)?;
     if key & VARIABLES == 0 {
-        let row = SpooledRow {
-            number,
-            variables: None,
-        };
-        return Decoded::Row(row, size_of::<u64>());
+        let variables = None;
+        return Some((SpooledRow { number, variables }, size_of::<u64>()));
     }
-    let head = size_of::<u64>() + size_of::<u32>();
-    let Some((length, rest)) = rest.split_first_chunk() else {
-        return Decoded::Needs(head);
-    };
+    let (length, rest) = rest.split_first_chunk()?;
     let length = u32::from_le_bytes(*length) as usize;
-    let Some(text) = rest.get(..length) else {
-        return Decoded::Needs(head + length);
-    };
-    match std::str::from_utf8(text) {
-        Ok(text) => {
-            let row = SpooledRow {
-                number,
-                variables: Some(text),
-            };
-            Decoded::Row(row, head + length)
-        }
-        Err(_) => Decoded::Damaged,
-    }
+    let variables = Some(std::str::from_utf8(rest.get(..length)?).ok()?);
+    let whole = size_of::<u64>() + size_of::<u32>() + length;
+    Some((SpooledRow { number, variables }, whole))
 }
 
 fn damaged() -> StoreError {

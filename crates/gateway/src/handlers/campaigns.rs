@@ -17,7 +17,7 @@ use store::{GenericClient, Spool};
 use crate::auth::MaybeAdmin;
 use crate::boundary::Trace;
 use crate::cursor::Ordinal;
-use crate::estimate::{Around, outlook};
+use crate::estimate::{Around, first_estimate, outlook};
 use crate::extract::params::{FromParams, Page, Params};
 use crate::extract::{CampaignPath, Query, Submitted, values};
 use crate::problem::{Kind, Problem, ProblemView};
@@ -47,11 +47,10 @@ pub async fn send(submitted: Submitted, trace: Trace, gateway: Data<Gateway>) ->
     let id = CampaignId::new(gateway.chance.uuid_v7());
     let (campaign, recipients, left_out) = submission.into_parts(id, trace.0);
     let accepted = store_whole(&gateway, campaign, recipients).await?;
-    let around = Around::of(&gateway);
-    let situation = accepted.situation.as_ref();
-    let finish_at =
-        situation.and_then(|situation| outlook(&accepted.campaign, situation, around).finish_at);
-    let view = AcceptedView::new(&accepted.campaign, left_out, finish_at);
+    let (campaign, around) = (&accepted.campaign, Around::of(&gateway));
+    let prospect = accepted.prospect.as_ref();
+    let finish_at = prospect.and_then(|prospect| first_estimate(campaign, prospect, around));
+    let view = AcceptedView::new(campaign, left_out, finish_at);
     Ok(reply::accepted(&view.status_url.clone(), view))
 }
 
@@ -62,9 +61,7 @@ async fn store_whole(
     recipients: Spool,
 ) -> Result<Box<Accepted>, Problem> {
     let sender = campaign.sender.clone();
-    let dead_after = gateway.settings.dead_after;
-    let mut db = gateway.store.client().await?;
-    match ledger::accept(&mut db, campaign, recipients, dead_after).await? {
+    match gateway.intake.store((campaign, recipients)).await? {
         Acceptance::SenderUnknown => Err(sender_unknown(&sender)),
         Acceptance::Accepted(accepted) => {
             gateway.accepted.notify_one();

@@ -6,6 +6,7 @@ mod app;
 mod bad_days;
 mod campaigns;
 mod delays;
+mod flat;
 mod monitoring;
 mod openapi;
 mod sending;

@@ -1,6 +1,6 @@
 //! Accepting a campaign: whole or not at all.
 
-use std::time::Duration;
+use std::collections::HashMap;
 
 use deadpool_postgres::{GenericClient, Object};
 use futures_util::future::join;
@@ -12,10 +12,10 @@ use time::OffsetDateTime;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::situation::{Situation, situation};
+use super::prospect::{Prospect, prospects};
 use super::{Campaign, copy};
 use crate::StoreError;
-use crate::spool::{Spool, rows_of};
+use crate::spool::{Spool, SpooledRow, rows_of};
 
 /// A campaign to be accepted.
 #[derive(Debug, Clone)]
@@ -50,52 +50,77 @@ pub enum Acceptance {
 pub struct Accepted {
     /// As it was stored.
     pub campaign: Campaign,
-    /// What surrounds it, where that could be read: it is stored whatever became of the look.
-    pub situation: Option<Situation>,
+    /// What lies before it, where that could be read: it is stored whatever became of the look.
+    pub prospect: Option<Prospect>,
 }
 
 /// Up to here one statement stores everything: COPY pays from some hundred rows on, and costs a
 /// transaction of eight round trips.
-const ONE_STATEMENT_ROWS_MAX: usize = 100;
+const FEW: usize = 100;
 
-/// Stores a campaign, its recipients and its job, or nothing of them, and looks at what surrounds
-/// it. There must be a recipient.
+/// A campaign with its recipients.
+pub type Submitted = (NewCampaign, Spool);
+
+/// Whether a campaign is one for [`accept_few`].
+pub fn has_few(recipients: &Spool) -> bool {
+    recipients.len() <= FEW && recipients.little().is_some()
+}
+
+/// Stores a campaign, its recipients and its job, or nothing of them, and looks at what lies
+/// before it. There must be a recipient.
 pub async fn accept(
     client: &mut Object,
     campaign: NewCampaign,
     recipients: Spool,
-    dead_after: Duration,
 ) -> Result<Acceptance, StoreError> {
+    if has_few(&recipients) {
+        let mut answers = accept_few(client, &[(campaign, recipients)]).await?;
+        return Ok(answers.pop().unwrap_or(Acceptance::SenderUnknown));
+    }
     let rows = recipients.len();
-    let (sender, id) = (campaign.sender.clone(), campaign.id);
-    let (created_at, surroundings) = match recipients.little() {
-        Some(little) if rows <= ONE_STATEMENT_ROWS_MAX => {
-            // Both leave at once: the look answers one round trip after the statement it follows.
-            let db = &*client;
-            let look = situation(db, &sender, id, dead_after);
-            let (stored, look) = join(in_one_statement(db, &campaign, little), look).await;
-            (stored?, look)
-        }
-        _ => {
-            let created_at = in_a_transaction(client, &campaign, recipients).await?;
-            let look = situation(&*client, &sender, id, dead_after).await;
-            (created_at, look)
-        }
-    };
-    let Some(created_at) = created_at else {
+    let Some(created_at) = in_a_transaction(client, &campaign, recipients).await? else {
         return Ok(Acceptance::SenderUnknown);
     };
-    Ok(Acceptance::Accepted(Box::new(Accepted {
-        campaign: fresh(campaign, rows, created_at),
-        situation: surroundings.ok().flatten(),
-    })))
+    let prospects = prospects(client, &[&campaign]).await;
+    let mut prospects = prospects.unwrap_or_default();
+    let prospect = prospects.remove(&campaign.id);
+    Ok(accepted(&campaign, rows, created_at, prospect))
+}
+
+/// The same for several campaigns, each with few recipients, at once: those whose number has a
+/// session are stored, all of them or none.
+pub async fn accept_few(db: &Object, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
+    let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
+    // Both leave at once: the look is answered one round trip after the statement it follows.
+    let (stored, prospects) = join(in_one_statement(db, group), prospects(db, &campaigns)).await;
+    let (stored, mut prospects) = (stored?, prospects.unwrap_or_default());
+    let answer = |(new, recipients): &Submitted| match stored.get(&new.id) {
+        None => Acceptance::SenderUnknown,
+        Some(created_at) => {
+            let prospect = prospects.remove(&new.id);
+            accepted(new, recipients.len(), *created_at, prospect)
+        }
+    };
+    Ok(group.iter().map(answer).collect())
+}
+
+fn accepted(
+    new: &NewCampaign,
+    rows: usize,
+    created_at: OffsetDateTime,
+    prospect: Option<Prospect>,
+) -> Acceptance {
+    Acceptance::Accepted(Box::new(Accepted {
+        campaign: fresh(new, rows, created_at),
+        prospect,
+    }))
 }
 
 /// A campaign of which nothing was sent yet.
-fn fresh(campaign: NewCampaign, rows: usize, created_at: OffsetDateTime) -> Campaign {
+fn fresh(campaign: &NewCampaign, rows: usize, created_at: OffsetDateTime) -> Campaign {
     Campaign {
         id: campaign.id,
-        sender: campaign.sender,
+        sender: campaign.sender.clone(),
         status: CampaignStatus::Pending,
         cancel_reason: None,
         counts: Counts {
@@ -110,83 +135,121 @@ fn fresh(campaign: NewCampaign, rows: usize, created_at: OffsetDateTime) -> Camp
     }
 }
 
-/// What is stored of a campaign, in the order in which both ways take it.
-struct Columns<'a> {
-    id: Uuid,
-    sender: &'a str,
-    template: &'a str,
-    variables: Option<Json<&'a Variables>>,
-    media_url: Option<&'a str>,
-    total: i32,
-    duplicates_removed: i32,
-    trace_id: Uuid,
-}
-
-impl<'a> Columns<'a> {
-    fn of(campaign: &'a NewCampaign, rows: usize) -> Self {
-        Self {
-            id: campaign.id.uuid(),
-            sender: campaign.sender.digits(),
-            template: &campaign.template,
-            variables: (!campaign.variables.is_empty()).then_some(Json(&campaign.variables)),
-            media_url: campaign.media_url.as_deref(),
-            total: i32::try_from(rows).unwrap_or(i32::MAX),
-            duplicates_removed: campaign.duplicates_removed,
-            trace_id: campaign.trace_id.uuid(),
-        }
-    }
-
-    fn parameters(&self) -> [&(dyn ToSql + Sync); 8] {
-        [
-            &self.id,
-            &self.sender,
-            &self.template,
-            &self.variables,
-            &self.media_url,
-            &self.total,
-            &self.duplicates_removed,
-            &self.trace_id,
-        ]
-    }
-}
-
-/// The session's row is locked as by [`SENDER`], and for the same time.
+/// Sessions are locked as by [`SENDER`], for the same time, in the order of their numbers.
 const ONE_STATEMENT: &str = "
-    WITH sender AS (
-        SELECT phone FROM sessions WHERE phone = $2 AND wanted <> 'GONE' FOR KEY SHARE
+    WITH sender AS MATERIALIZED (
+        SELECT phone FROM sessions WHERE phone = ANY ($2::text[]) AND wanted <> 'GONE'
+        ORDER BY phone FOR KEY SHARE
     ), campaign AS (
         INSERT INTO campaigns (id, sender, template, variables, media_url, total,
             duplicates_removed, trace_id)
-        SELECT $1, phone, $3, $4, $5, $6, $7, $8 FROM sender
+        SELECT a.id, a.sender, a.template, a.variables::jsonb, a.media_url, a.total,
+            a.duplicates_removed, a.trace_id
+        FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $6::integer[],
+                $7::integer[], $8::uuid[])
+            AS a (id, sender, template, variables, media_url, total, duplicates_removed, trace_id)
+        JOIN sender ON sender.phone = a.sender
+        ORDER BY a.sender, a.id
         RETURNING id, sender, trace_id, created_at
     ), recipients AS (
         INSERT INTO messages (campaign_id, ordinal, recipient, variables)
-        SELECT c.id, (r.place - 1)::integer, r.recipient, r.variables::jsonb
-        FROM campaign c, unnest($9::text[], $10::text[])
-            WITH ORDINALITY AS r (recipient, variables, place)
+        SELECT c.id, r.ordinal, r.recipient, r.variables::jsonb
+        FROM unnest($9::uuid[], $10::integer[], $11::text[], $12::text[])
+            AS r (campaign, ordinal, recipient, variables)
+        JOIN campaign c ON c.id = r.campaign
     ), job AS (
         INSERT INTO outbox (campaign_id, sender, trace_id)
         SELECT id, sender, trace_id FROM campaign
     )
-    SELECT created_at FROM campaign";
+    SELECT id, created_at FROM campaign";
 
-/// A few recipients in one round trip, and without a transaction of our own; when it was stored,
-/// unless the number has no session.
+/// The columns of campaigns, as one statement takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    senders: Vec<&'a str>,
+    templates: Vec<&'a str>,
+    variables: Vec<Option<String>>,
+    media_urls: Vec<Option<&'a str>>,
+    totals: Vec<i32>,
+    duplicates_removed: Vec<i32>,
+    trace_ids: Vec<Uuid>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, campaign: &'a NewCampaign, rows: usize) {
+        let own = (!campaign.variables.is_empty()).then_some(&campaign.variables);
+        // Texts by their names can always be written as JSON.
+        let own = own.and_then(|own| serde_json::to_string(own).ok());
+        self.ids.push(campaign.id.uuid());
+        self.senders.push(campaign.sender.digits());
+        self.templates.push(&campaign.template);
+        self.variables.push(own);
+        self.media_urls.push(campaign.media_url.as_deref());
+        self.totals.push(total(rows));
+        self.duplicates_removed.push(campaign.duplicates_removed);
+        self.trace_ids.push(campaign.trace_id.uuid());
+    }
+}
+
+/// The columns of their recipients.
+#[derive(Default)]
+struct RecipientColumns<'a> {
+    campaigns: Vec<Uuid>,
+    ordinals: Vec<i32>,
+    numbers: Vec<String>,
+    variables: Vec<Option<&'a str>>,
+}
+
+impl<'a> RecipientColumns<'a> {
+    fn push(&mut self, campaign: CampaignId, rows: &[SpooledRow<'a>]) {
+        for (ordinal, row) in (0..).zip(rows) {
+            self.campaigns.push(campaign.uuid());
+            self.ordinals.push(ordinal);
+            self.numbers.push(row.number.number().to_string());
+            self.variables.push(row.variables);
+        }
+    }
+}
+
+fn total(rows: usize) -> i32 {
+    i32::try_from(rows).unwrap_or(i32::MAX)
+}
+
+/// A few recipients each in one round trip, and without a transaction of our own; when those were
+/// stored whose number has a session.
 async fn in_one_statement(
     db: &impl GenericClient,
-    campaign: &NewCampaign,
-    recipients: &[u8],
-) -> Result<Option<OffsetDateTime>, StoreError> {
-    let rows = rows_of(recipients)?;
-    let numbers: Vec<PhoneNumber> = rows.iter().map(|row| row.number.number()).collect();
-    let numbers: Vec<&str> = numbers.iter().map(PhoneNumber::digits).collect();
-    let variables: Vec<Option<&str>> = rows.iter().map(|row| row.variables).collect();
-    let columns = Columns::of(campaign, rows.len());
-    let mut parameters = columns.parameters().to_vec();
-    parameters.extend([&numbers as &(dyn ToSql + Sync), &variables]);
+    group: &[Submitted],
+) -> Result<HashMap<CampaignId, OffsetDateTime>, StoreError> {
+    let (mut new, mut to) = (Columns::default(), RecipientColumns::default());
+    for (campaign, recipients) in group {
+        new.push(campaign, recipients.len());
+        to.push(
+            campaign.id,
+            &rows_of(recipients.little().unwrap_or_default())?,
+        );
+    }
     let statement = db.prepare_cached(ONE_STATEMENT).await?;
-    let row = db.query_opt(&statement, &parameters).await?;
-    Ok(row.map(|row| row.get(0)))
+    let parameters: &[&(dyn ToSql + Sync)] = &[
+        &new.ids,
+        &new.senders,
+        &new.templates,
+        &new.variables,
+        &new.media_urls,
+        &new.totals,
+        &new.duplicates_removed,
+        &new.trace_ids,
+        &to.campaigns,
+        &to.ordinals,
+        &to.numbers,
+        &to.variables,
+    ];
+    let rows = db.query(&statement, parameters).await?;
+    let stored = rows.iter();
+    Ok(stored
+        .map(|row| (CampaignId::new(row.get(0)), row.get(1)))
+        .collect())
 }
 
 const SENDER: &str =
@@ -204,22 +267,28 @@ async fn in_a_transaction(
     recipients: Spool,
 ) -> Result<Option<OffsetDateTime>, StoreError> {
     let tx = client.transaction().await?;
-    let columns = Columns::of(campaign, recipients.len());
+    let (sender, rows) = (campaign.sender.digits(), recipients.len());
     let statement = tx.prepare_cached(SENDER).await?;
-    if tx
-        .query_opt(&statement, &[&columns.sender])
-        .await?
-        .is_none()
-    {
+    if tx.query_opt(&statement, &[&sender]).await?.is_none() {
         return Ok(None);
     }
+    let variables = (!campaign.variables.is_empty()).then_some(Json(&campaign.variables));
     let statement = tx.prepare_cached(INSERT).await?;
-    let row = tx.query_one(&statement, &columns.parameters()).await?;
+    let parameters: &[&(dyn ToSql + Sync)] = &[
+        &campaign.id.uuid(),
+        &sender,
+        &campaign.template,
+        &variables,
+        &campaign.media_url,
+        &total(rows),
+        &campaign.duplicates_removed,
+        &campaign.trace_id.uuid(),
+    ];
+    let row = tx.query_one(&statement, parameters).await?;
     copy::messages(&tx, campaign.id, recipients).await?;
     let statement = tx.prepare_cached(OUTBOX).await?;
-    let ids = (columns.id, columns.trace_id);
-    tx.execute(&statement, &[&ids.0, &columns.sender, &ids.1])
-        .await?;
+    let ids = (campaign.id.uuid(), campaign.trace_id.uuid());
+    tx.execute(&statement, &[&ids.0, &sender, &ids.1]).await?;
     tx.commit().await?;
     Ok(Some(row.get(0)))
 }

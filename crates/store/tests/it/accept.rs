@@ -2,12 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
 use models::template::Variables;
-use store::campaigns::{Acceptance, Accepted, NewCampaign, accept};
+use store::campaigns::{Acceptance, Accepted, NewCampaign, accept, accept_few};
 use store::{Spool, StoreError};
 use testkit::{TestDatabase, database};
 use tokio_postgres::types::Json;
@@ -16,7 +15,6 @@ use uuid::Uuid;
 use crate::fixture::{phone, session, worker};
 use crate::races::somebody_waits;
 
-const DEAD_AFTER: Duration = Duration::from_secs(10);
 /// Bytes of a spool that are held in memory.
 const MEMORY: usize = 1 << 20;
 /// The most recipients that one statement stores.
@@ -55,10 +53,7 @@ fn spool(recipients: usize, more: &str) -> Spool {
 
 async fn submit(db: &TestDatabase, campaign: NewCampaign, spool: Spool) -> Box<Accepted> {
     let mut client = db.store.client().await.unwrap();
-    match accept(&mut client, campaign, spool, DEAD_AFTER)
-        .await
-        .unwrap()
-    {
+    match accept(&mut client, campaign, spool).await.unwrap() {
         Acceptance::Accepted(accepted) => accepted,
         Acceptance::SenderUnknown => panic!("the sender has a session"),
     }
@@ -109,7 +104,8 @@ async fn both_ways_store_the_same() {
 #[tokio::test]
 async fn what_is_told_is_what_is_stored() {
     let (db, sender) = scene().await;
-    for recipients in [1, FEW, FEW + 1, 5_000] {
+    let mut before = 0;
+    for (place, recipients) in (0..).zip([1, FEW, FEW + 1, 5_000]) {
         let told = submit(&db, campaign(&sender), spool(recipients, "")).await;
         let client = db.store.client().await.unwrap();
         let kept = store::campaigns::one(&client, told.campaign.id)
@@ -117,10 +113,11 @@ async fn what_is_told_is_what_is_stored() {
             .unwrap();
         let kept = kept.unwrap();
         assert_eq!(format!("{:?}", told.campaign), format!("{kept:?}"));
-        let situation = told
-            .situation
-            .expect("a campaign's surroundings can be read");
-        assert!(situation.session.is_some() && situation.now >= kept.created_at);
+        let prospect = told.prospect.expect("what lies before it can be read");
+        assert!(prospect.now >= kept.created_at);
+        assert_eq!(prospect.campaigns_before, Some(place));
+        assert_eq!((prospect.speakers, prospect.messages_before), (1, before));
+        before += i64::try_from(recipients).unwrap();
     }
 }
 
@@ -145,7 +142,7 @@ async fn without_a_session_nothing_is_stored() {
             client.execute(sql, &[&wanted]).await.unwrap();
             let mut pooled = db.store.client().await.unwrap();
             let new = campaign(&number);
-            let answer = accept(&mut pooled, new, spool(recipients, ""), DEAD_AFTER).await;
+            let answer = accept(&mut pooled, new, spool(recipients, "")).await;
             assert!(
                 matches!(answer, Ok(Acceptance::SenderUnknown)),
                 "{answer:?}"
@@ -170,7 +167,7 @@ async fn a_session_that_is_being_deleted_takes_no_campaign() {
             let (db, new) = (Arc::clone(&db), campaign(&sender));
             tokio::spawn(async move {
                 let mut client = db.store.client().await.unwrap();
-                accept(&mut client, new, spool(recipients, ""), DEAD_AFTER).await
+                accept(&mut client, new, spool(recipients, "")).await
             })
         };
         somebody_waits(&watch).await;
@@ -211,9 +208,72 @@ async fn a_spool_that_lost_something_stores_nothing() {
     }
     cut_file_in(directory.path());
     let mut client = db.store.client().await.unwrap();
-    let answer = accept(&mut client, campaign(&sender), damaged, DEAD_AFTER).await;
+    let answer = accept(&mut client, campaign(&sender), damaged).await;
     assert!(matches!(answer, Err(StoreError::Spool(_))), "{answer:?}");
     nothing_is_stored(&db).await;
     drop(client);
     submit(&db, campaign(&sender), spool(1, "")).await;
+}
+
+/// A campaign of one recipient for each of these senders, in a group.
+async fn group(db: &TestDatabase, senders: &[PhoneNumber]) -> Vec<Option<Box<Accepted>>> {
+    let small = senders
+        .iter()
+        .map(|sender| (campaign(sender), spool(2, "")));
+    let small: Vec<_> = small.collect();
+    let client = db.store.client().await.unwrap();
+    let answers = accept_few(&client, &small).await.unwrap();
+    assert_eq!(answers.len(), small.len());
+    let answers = answers.into_iter().zip(small);
+    answers
+        .map(|(answer, (new, _))| match answer {
+            Acceptance::SenderUnknown => None,
+            Acceptance::Accepted(accepted) => {
+                assert_eq!(accepted.campaign.id, new.id);
+                Some(accepted)
+            }
+        })
+        .collect()
+}
+
+#[tokio::test]
+async fn of_a_group_those_are_stored_whose_number_has_a_session() {
+    let (db, sender) = scene().await;
+    let alone = submit(&db, campaign(&sender), spool(2, "")).await;
+    let worker = worker(&db).await;
+    session(&db, worker, &phone(3)).await;
+    let senders = [phone(3), phone(2), sender.clone(), phone(3)];
+    let answers = group(&db, &senders).await;
+    let taken: Vec<_> = answers.iter().map(Option::is_some).collect();
+    assert_eq!(taken, [true, false, true, true]);
+    let wanted = stored(&db, alone.campaign.id).await;
+    let of_sender = answers[2].as_ref().unwrap();
+    assert_eq!(stored(&db, of_sender.campaign.id).await, wanted);
+    let before = |n: usize| {
+        answers[n]
+            .as_ref()
+            .unwrap()
+            .prospect
+            .unwrap()
+            .campaigns_before
+    };
+    assert_eq!([0, 2, 3].map(before), [Some(0), Some(1), Some(1)]);
+    assert_eq!(count(&db, "messages").await, 8);
+    assert_eq!(count(&db, "outbox").await, 4);
+}
+
+#[tokio::test]
+async fn only_so_many_campaigns_before_one_are_counted() {
+    let (db, sender) = scene().await;
+    let many: Vec<_> = std::iter::repeat_n(sender, 102).collect();
+    let answers = group(&db, &many).await;
+    let before = |n: usize| {
+        answers[n]
+            .as_ref()
+            .unwrap()
+            .prospect
+            .unwrap()
+            .campaigns_before
+    };
+    assert_eq!([0, 100, 101].map(before), [Some(0), Some(100), None]);
 }
