@@ -15,7 +15,7 @@ check:
 
 test:
 	cargo build --workspace --bins
-	target/debug/wahacast servers --dir .local/test -- cargo test --workspace
+	target/debug/wahacast servers --dir .local/test --need valgrind -- cargo test --workspace
 
 # Five fixed seeds and three fresh ones, ten minutes of load each, two side by side: about an hour.
 # SEEDS="1 2" MINUTES=2 JOBS=1 make chaos does less; docs/EVIDENCE.md says what came of it.

@@ -4,6 +4,7 @@ use models::media::{Media, MediaKind};
 use models::outcome::SendOutcome;
 use models::phone::PhoneNumber;
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use time::OffsetDateTime;
 
 use crate::answer::{Kind, classify};
@@ -34,6 +35,19 @@ pub struct Letter<'a> {
     pub id: Option<&'a str>,
 }
 
+/// The JSON that says a text.
+pub fn text_body(letter: Letter<'_>, text: &str) -> Vec<u8> {
+    let body = SendText {
+        session: letter.session,
+        chat_id: chat_id(letter.to),
+        text,
+        link_preview: false,
+        id: letter.id,
+    };
+    // A struct of texts cannot fail to be written; an empty body would be refused, not sent.
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
 /// What a worker knows of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
@@ -53,16 +67,11 @@ pub enum Lookup {
 impl Waha {
     /// Says a text, once. Links get no preview.
     pub async fn send_text(&self, letter: Letter<'_>, text: &str) -> SendOutcome {
-        let body = SendText {
-            session: letter.session,
-            chat_id: chat_id(letter.to),
-            text,
-            link_preview: false,
-            id: letter.id,
-        };
         let timeout = self.timeouts.text;
         let request = self.request(Method::POST, &["api", "sendText"], &[], timeout);
-        classify(Kind::Text, exchange(request.json(&body)).await)
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = request.body(text_body(letter, text));
+        classify(Kind::Text, exchange(request).await)
     }
 
     /// Sends a file, once, which the worker downloads from its URL. Voice notes have no caption;

@@ -111,6 +111,9 @@ pub struct ServersArgs {
     /// Where data, logs and settings are kept.
     #[arg(long, default_value = ".local/servers-only")]
     pub dir: PathBuf,
+    /// A program that the command uses; where it is missing, the package of its name is installed.
+    #[arg(long, value_name = "PROGRAM")]
+    pub need: Vec<String>,
     /// The command to run, after `--`.
     #[arg(last = true)]
     pub command: Vec<String>,

@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tokio::process::Command;
 
 use crate::cli::ServersArgs;
-use crate::servers::{self, Given, Urls, leftovers};
+use crate::servers::{self, Given, Urls, Wanted, leftovers};
 use crate::signals::StopSignals;
 use crate::supervise::Crew;
 use crate::workdir::WorkDir;
@@ -22,9 +22,12 @@ pub(crate) async fn run(args: ServersArgs) -> anyhow::Result<ExitCode> {
     leftovers::stop_noted(&work.path().join("pids.json")).await;
     let crew = Crew::new(work.path(), true);
     crate::control::serve(work.path(), &crew)?;
-    let given = Given::from(|name| std::env::var(name).ok());
+    let wanted = Wanted {
+        given: Given::from(|name| std::env::var(name).ok()),
+        programs: args.need,
+    };
     let started = tokio::select! {
-        started = servers::start(&work, &crew, given) => started,
+        started = servers::start(&work, &crew, wanted) => started,
         signal = signals.next() => Err(anyhow::anyhow!("interrupted by {signal}")),
     };
     let outcome = match started {

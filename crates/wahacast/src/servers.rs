@@ -16,6 +16,7 @@ use anyhow::Context;
 pub(crate) use postgres::empty as empty_database;
 pub(crate) use rabbitmq::control as rabbitmq_control;
 
+use self::install::Package;
 use crate::supervise::Crew;
 use crate::workdir::WorkDir;
 
@@ -53,14 +54,53 @@ impl Given {
     }
 }
 
+/// What `start` has to see to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Wanted {
+    /// Servers that are there already.
+    pub(crate) given: Given,
+    /// Programs that must be there besides; the package of the same name is installed.
+    pub(crate) programs: Vec<String>,
+}
+
+impl From<Given> for Wanted {
+    fn from(given: Given) -> Self {
+        Self {
+            given,
+            ..Self::default()
+        }
+    }
+}
+
+impl Wanted {
+    fn packages(&self) -> Vec<Package> {
+        let servers = [
+            (self.given.database.is_none(), Package::Postgres),
+            (self.given.amqp.is_none(), Package::Rabbitmq),
+        ];
+        let servers = servers.into_iter().filter(|(needed, _)| *needed);
+        let programs = self.programs.iter().cloned().map(Package::Program);
+        servers
+            .map(|(_, package)| package)
+            .chain(programs)
+            .collect()
+    }
+}
+
 /// Starts, under `crew`, whichever server is not given, both at once, and waits for them.
-/// Missing ones are installed first where that is allowed.
+/// What is missing is installed first where that is allowed.
 ///
 /// # Errors
 /// A server can neither be found nor installed, or does not start; `crew` then still holds
 /// what has been started.
-pub(crate) async fn start(work: &WorkDir, crew: &Crew, given: Given) -> anyhow::Result<Urls> {
-    install::ensure(work, given.database.is_none(), given.amqp.is_none()).await?;
+pub(crate) async fn start(
+    work: &WorkDir,
+    crew: &Crew,
+    wanted: impl Into<Wanted>,
+) -> anyhow::Result<Urls> {
+    let wanted = wanted.into();
+    install::ensure(work, &wanted.packages()).await?;
+    let given = wanted.given;
     let mut urls = Urls {
         management: given.management,
         ..Urls::default()
