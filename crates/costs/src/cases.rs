@@ -18,7 +18,10 @@ use policy::placement::{Room, choose};
 type Case = Box<dyn FnMut()>;
 
 /// Name, rounds, and what prepares the case.
-pub(crate) const CASES: &[(&str, u32, fn() -> Case)] = &[
+type Entry = (&'static str, u32, fn() -> Case);
+
+/// All of them, in the order in which they run.
+pub(crate) const CASES: &[Entry] = &[
     ("lane_alone", 1_000, || waiting(1)),
     ("lane_100_waiting", 500, || waiting(100)),
     ("lane_10000_waiting", 10, || waiting(10_000)),

@@ -20,8 +20,14 @@ const LOOKED_AT: usize = 100;
 /// A message id like those that NOWEB makes: `3EB0` and 18 hex digits (WAHA contract, section 7.4).
 /// `random` is to be different for every message ever.
 pub fn new_message_id(random: [u8; 9]) -> String {
-    let digits = random.iter().map(|byte| format!("{byte:02X}"));
-    std::iter::once("3EB0".to_owned()).chain(digits).collect()
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut id = String::with_capacity(4 + 2 * random.len());
+    id.push_str("3EB0");
+    for byte in random {
+        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xF)]);
+        id.extend([digit(byte >> 4), digit(byte)]);
+    }
+    id
 }
 
 /// Who says something to whom.
