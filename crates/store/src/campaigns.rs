@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::{GenericClient, Object};
 use models::campaign::{CampaignStatus, Counts};
 use models::ids::{CampaignId, TraceId};
 use models::message::MessageStatus;
@@ -12,8 +11,8 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use crate::StoreError;
 use crate::column::{phone, unreadable};
+use crate::{Client, GenericClient, StoreError};
 
 mod cancel;
 mod copy;
@@ -70,7 +69,7 @@ const OUTBOX: &str = "INSERT INTO outbox (campaign_id, sender, trace_id) VALUES 
 
 /// Stores a campaign, its recipients and its job, or nothing of them. There must be a recipient.
 pub async fn accept(
-    client: &mut Object,
+    client: &mut Client,
     campaign: &NewCampaign,
     messages: &[NewMessage],
 ) -> Result<Acceptance, StoreError> {

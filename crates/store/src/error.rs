@@ -30,6 +30,12 @@ pub enum StoreError {
         /// Ours.
         needed: i32,
     },
+    /// A migration was to go through a pooler.
+    #[error(
+        "the database cannot be migrated through a pooler: set DATABASE_DIRECT_URL to its own \
+         address"
+    )]
+    Pooled,
     /// A migration failed.
     #[error("the database could not be migrated")]
     Migration(#[source] refinery::Error),

@@ -1,12 +1,11 @@
 //! UNKNOWN messages, settled by a person who knows better than any machine.
 
-use deadpool_postgres::Object;
 use models::ids::CampaignId;
 use models::phone::PhoneNumber;
 
-use crate::StoreError;
 use crate::column::phone;
 use crate::sessions::wake_lane;
+use crate::{Client, GenericClient, StoreError};
 
 /// What a person says of UNKNOWN messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,7 +75,7 @@ const SETTLE: &str = "
 /// Settles a campaign's UNKNOWN messages, or those to `recipients` alone; a campaign with
 /// messages to be said again goes on. Returns how many; `None` when there is no such campaign.
 pub async fn settle(
-    client: &mut Object,
+    client: &mut Client,
     campaign: CampaignId,
     recipients: Option<&[PhoneNumber]>,
     resolution: Resolution,

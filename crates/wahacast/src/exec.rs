@@ -25,6 +25,7 @@ pub(crate) async fn run(args: ServersArgs) -> anyhow::Result<ExitCode> {
     let wanted = Wanted {
         given: Given::from(|name| std::env::var(name).ok()),
         programs: args.need,
+        pooler: args.pgbouncer,
     };
     let started = tokio::select! {
         started = servers::start(&work, &crew, wanted) => started,
@@ -45,6 +46,9 @@ pub(crate) async fn run(args: ServersArgs) -> anyhow::Result<ExitCode> {
 
 fn show(urls: &Urls) {
     println!("DATABASE_URL={}", urls.database);
+    if let Some(direct) = &urls.direct {
+        println!("DATABASE_DIRECT_URL={direct}");
+    }
     println!("AMQP_URL={}", urls.amqp);
     if let Some(management) = &urls.management {
         println!("RABBITMQ_MANAGEMENT_URL={management}");
@@ -63,6 +67,7 @@ async fn run_command(
     let mut child = Command::new(program)
         .args(arguments)
         .env("DATABASE_URL", &urls.database)
+        .envs(urls.direct.iter().map(|url| ("DATABASE_DIRECT_URL", url)))
         .env("AMQP_URL", &urls.amqp)
         .envs(
             urls.management

@@ -11,6 +11,7 @@ use models::job::Job;
 use models::phone::PhoneNumber;
 use sender::settings::SenderSettings;
 use serde_json::{Value, json};
+use store::GenericClient as _;
 use testkit::{TestDatabase, TestVhost, eventually};
 use uuid::Uuid;
 use waha_sim::{Options, Running};

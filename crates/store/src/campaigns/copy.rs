@@ -1,12 +1,11 @@
 //! A campaign's recipients on their way into the ledger: binary COPY, the fastest door there is.
 
 use bytes::{BufMut, BytesMut};
-use deadpool_postgres::Transaction;
 use futures_util::SinkExt;
 use models::ids::CampaignId;
 
 use super::NewMessage;
-use crate::StoreError;
+use crate::{StoreError, Transaction};
 
 const COPY: &str = "COPY messages (campaign_id, ordinal, recipient, variables) FROM STDIN BINARY";
 /// What every binary COPY begins with: a signature, no flags, no extension.
@@ -25,7 +24,7 @@ pub(super) async fn messages(
     campaign: CampaignId,
     messages: &[NewMessage],
 ) -> Result<(), StoreError> {
-    let sink = tx.copy_in::<_, bytes::Bytes>(COPY).await?;
+    let sink = tx.copy_in(COPY).await?;
     futures_util::pin_mut!(sink);
     let mut buffer = BytesMut::with_capacity(2 * CHUNK);
     buffer.put_slice(HEADER);

@@ -13,3 +13,4 @@ mod placement;
 mod races;
 mod reconcile;
 mod sweep;
+mod unnamed;

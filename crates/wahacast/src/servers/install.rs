@@ -156,7 +156,7 @@ async fn privileged_shell() -> Option<Command> {
     Some(command)
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/bin", "/usr/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)
