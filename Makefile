@@ -1,5 +1,5 @@
 # The one door for people and for CI. Longer than a line or two becomes Rust.
-.PHONY: demo run check test fuzz chaos mutants clean-local
+.PHONY: demo run check test test-pgbouncer fuzz chaos mutants clean-local
 
 demo:
 	cargo build --workspace --bins
@@ -15,7 +15,12 @@ check:
 
 test:
 	cargo build --workspace --bins
-	target/debug/wahacast servers --dir .local/test -- cargo test --workspace
+	target/debug/wahacast servers --dir .local/test --need valgrind -- cargo test --workspace
+
+# The same with a PgBouncer in transaction mode before PostgreSQL.
+test-pgbouncer:
+	cargo build --workspace --bins
+	target/debug/wahacast servers --dir .local/pgbouncer --need valgrind --pgbouncer -- cargo test --workspace
 
 # Five fixed seeds and three fresh ones, ten minutes of load each, two side by side: about an hour.
 # SEEDS="1 2" MINUTES=2 JOBS=1 make chaos does less; docs/EVIDENCE.md says what came of it.

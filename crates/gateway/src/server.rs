@@ -34,7 +34,9 @@ const RABBITMQ: &str = "rabbitmq";
 pub async fn migrate(process: Process<(MigrateSettings, DelaySettings)>) -> Result<(), BoxError> {
     let (settings, first) = &process.settings;
     let url = settings.database_url.expose_secret();
-    migrate::run(url).await.map_err(told)?;
+    let direct = settings.direct_url.as_ref();
+    let direct = direct.unwrap_or(&settings.database_url).expose_secret();
+    migrate::run(direct).await.map_err(told)?;
     let db = Store::new(url, 1)?.client().await.map_err(told)?;
     delays::seed(&db, Delays::from(first)).await.map_err(told)?;
     tracing::info!("the database is at version {}", migrate::needed());

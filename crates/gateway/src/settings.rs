@@ -11,7 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 chassis::settings! {
     /// Where the gateway listens and what it needs.
     pub struct ServerSettings {
-        /// The ledger: `postgres://user:password@host:port/database`.
+        /// The ledger: `postgres://user:password@host:port/database`, and `?statements=unnamed`
+        /// behind it where a pooler in transaction mode stands between.
         "DATABASE_URL" => database_url: SecretString;
         /// The broker: `amqp://user:password@host:port/vhost`.
         "AMQP_URL" => amqp_url: SecretString;
@@ -101,6 +102,9 @@ chassis::settings! {
     pub struct MigrateSettings {
         /// The ledger: `postgres://user:password@host:port/database`.
         "DATABASE_URL" => database_url: SecretString;
+        /// The same past the pooler, where `DATABASE_URL` leads through one: `migrate` needs a
+        /// connection of its own.
+        "DATABASE_DIRECT_URL" => direct_url: Option<SecretString>;
     }
 }
 

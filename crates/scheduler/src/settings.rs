@@ -10,7 +10,8 @@ const DAY: Duration = Duration::from_secs(86_400);
 chassis::settings! {
     /// What a scheduler replica must know.
     pub struct SchedulerSettings {
-        /// The ledger: `postgres://user:password@host:port/database`.
+        /// The ledger: `postgres://user:password@host:port/database`, and `?statements=unnamed`
+        /// behind it where a pooler in transaction mode stands between.
         "DATABASE_URL" => database_url: SecretString;
         /// The broker: `amqp://user:password@host:port/vhost`.
         "AMQP_URL" => amqp_url: SecretString;

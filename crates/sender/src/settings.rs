@@ -25,7 +25,8 @@ impl SettingValue for WhenUnknown {
 chassis::settings! {
     /// What a sender replica must know.
     pub struct SenderSettings {
-        /// The ledger: `postgres://user:password@host:port/database`.
+        /// The ledger: `postgres://user:password@host:port/database`, and `?statements=unnamed`
+        /// behind it where a pooler in transaction mode stands between.
         "DATABASE_URL" => database_url: SecretString;
         /// The broker: `amqp://user:password@host:port/vhost`.
         "AMQP_URL" => amqp_url: SecretString;

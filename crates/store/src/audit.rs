@@ -4,13 +4,12 @@
 //! Everything is read in one snapshot, so that a busy ledger is no excuse; campaigns are read in
 //! pages, so that memory does not grow with them.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::campaign::{CampaignStatus, Counts};
 use models::message::MessageStatus;
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::column::unreadable;
+use crate::{Client, GenericClient, StoreError};
 
 /// Campaigns read at once.
 const PAGE: i64 = 500;
@@ -99,13 +98,8 @@ const CONTRADICTED: &str = "
 ///
 /// # Errors
 /// When the ledger does not answer.
-pub async fn audit(client: &mut Object) -> Result<Audit, StoreError> {
-    let tx = client
-        .build_transaction()
-        .isolation_level(tokio_postgres::IsolationLevel::RepeatableRead)
-        .read_only(true)
-        .start()
-        .await?;
+pub async fn audit(client: &mut Client) -> Result<Audit, StoreError> {
+    let tx = client.snapshot().await?;
     let mut audit = Audit::default();
     let mut after = Uuid::nil();
     loop {

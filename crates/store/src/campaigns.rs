@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use deadpool_postgres::GenericClient;
 use models::campaign::{CampaignStatus, Counts};
 use models::ids::CampaignId;
 use models::message::MessageStatus;
@@ -12,8 +11,8 @@ use time::OffsetDateTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use crate::StoreError;
 use crate::column::{phone, unreadable};
+use crate::{GenericClient, StoreError};
 
 mod accept;
 mod cancel;

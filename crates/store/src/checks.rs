@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use models::session::SessionStatus;
@@ -13,8 +12,8 @@ use models::worker::{Capabilities, Engine, WorkerHealth};
 use secrecy::SecretString;
 use tokio_postgres::Row;
 
-use crate::StoreError;
 use crate::column::{millis, phone, session_status};
+use crate::{GenericClient, StoreError};
 
 /// A worker whose check is due, with what the last one found.
 #[derive(Debug, Clone)]

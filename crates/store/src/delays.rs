@@ -3,13 +3,12 @@
 //! A change is seen by lane owners in the poll that they make anyway: `settings.version` grows
 //! with the global ones, the lane of the sender's session is woken for its own.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::delays::{DelayOverrides, Delays};
 use models::phone::PhoneNumber;
 use tokio_postgres::Row;
 
 use crate::column::{duration, millis};
-use crate::{StoreError, sessions};
+use crate::{Client, GenericClient, StoreError, sessions};
 
 const SEED: &str = "
     INSERT INTO settings (message_delay_ms, sender_switch_delay_ms, campaign_delay_ms)
@@ -83,7 +82,7 @@ const SET_OF_SENDER: &str = "
 /// Changes a sender's own delays that are given; returns all of its own. The number need not have
 /// a session yet.
 pub async fn set_of_sender(
-    client: &mut Object,
+    client: &mut Client,
     phone: &PhoneNumber,
     change: DelayOverrides,
 ) -> Result<DelayOverrides, StoreError> {
@@ -104,7 +103,7 @@ const CLEAR: &str = "
     WHERE phone = $1";
 
 /// Goes back to the global delays.
-pub async fn clear_of_sender(client: &mut Object, phone: &PhoneNumber) -> Result<(), StoreError> {
+pub async fn clear_of_sender(client: &mut Client, phone: &PhoneNumber) -> Result<(), StoreError> {
     let tx = client.transaction().await?;
     sessions::wake_lane(&tx, phone).await?;
     let statement = tx.prepare_cached(CLEAR).await?;

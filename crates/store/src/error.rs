@@ -33,6 +33,12 @@ pub enum StoreError {
     /// The disk did not keep what was set down between upload and ledger; nothing was written.
     #[error("recipients could not be kept between their upload and the ledger")]
     Spool(#[source] std::io::Error),
+    /// A migration was to go through a pooler.
+    #[error(
+        "the database cannot be migrated through a pooler: set DATABASE_DIRECT_URL to its own \
+         address"
+    )]
+    Pooled,
     /// A migration failed.
     #[error("the database could not be migrated")]
     Migration(#[source] refinery::Error),

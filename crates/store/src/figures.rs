@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::campaign::CampaignStatus;
 use models::message::MessageStatus;
 use models::phone::PhoneNumber;
 
-use crate::StoreError;
+use crate::{GenericClient, StoreError};
 
 /// How things stand, for everybody or for one sender.
 #[derive(Debug, Clone, Default)]

@@ -5,14 +5,13 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object};
 use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
-use crate::StoreError;
 use crate::plan::BY_KEY;
 use crate::sessions::wake_lane;
+use crate::{Client, GenericClient, StoreError};
 
 // Since it was judged an ack may have come, or WhatsApp may have said how long it is restricted.
 const REST_SILENT: &str = "
@@ -112,7 +111,7 @@ const EXCUSE: &str = "
 /// last hour is PENDING again; unless the restriction is over, or told by a former placement of the
 /// number's session. Returns whether anything changed.
 pub async fn restrict(
-    client: &mut Object,
+    client: &mut Client,
     sender: &PhoneNumber,
     generation: i32,
     restriction: &Restriction,

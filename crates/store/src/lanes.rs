@@ -5,12 +5,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::{ReplicaId, WorkerId};
 use models::phone::PhoneNumber;
 
-use crate::StoreError;
 use crate::column::seconds;
+use crate::{GenericClient, StoreError};
 
 /// The right to speak on a lane, for as long as the lane's epoch is this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

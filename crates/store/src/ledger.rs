@@ -5,7 +5,6 @@
 //! first: a take-over either waits for this transaction and then sees what it did, or came before
 //! it and makes it write nothing.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::campaign::CampaignStatus;
 use models::ids::ReplicaId;
 use models::outcome::RESTRICTED;
@@ -14,7 +13,7 @@ use tokio_postgres::types::Json;
 
 use crate::column::seconds;
 use crate::plan::by_key;
-use crate::{StoreError, receipts};
+use crate::{Client, GenericClient, StoreError, receipts};
 
 mod moves;
 mod rows;
@@ -206,7 +205,7 @@ pub struct Written {
 
 /// Writes a group: conclusions first, so that a sender's next claim finds it free. All or nothing.
 pub async fn write(
-    db: &mut Object,
+    db: &mut Client,
     replica: ReplicaId,
     conclusions: &[Conclusion],
     claims: &[Claim],
@@ -226,7 +225,7 @@ pub async fn write(
 }
 
 async fn write_inside(
-    db: &Object,
+    db: &Client,
     replica: ReplicaId,
     conclusions: &[Conclusion],
     claims: &[Claim],

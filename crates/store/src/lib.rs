@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod campaigns;
 pub mod checks;
+mod client;
 mod column;
 pub mod delays;
 pub mod error;
@@ -35,7 +36,7 @@ pub mod sweep;
 pub mod unknown;
 pub mod workers;
 
-pub use deadpool_postgres::GenericClient;
+pub use client::{Client, GenericClient, Runnable, Statement, Statements, Transaction};
 pub use error::StoreError;
 pub use pool::Store;
 pub use spool::Spool;

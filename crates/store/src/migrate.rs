@@ -2,7 +2,8 @@
 
 use tokio_postgres::NoTls;
 
-use crate::{StoreError, partitions};
+use crate::pool::split;
+use crate::{Statements, Store, StoreError, partitions};
 
 mod embedded {
     refinery::embed_migrations!("migrations");
@@ -12,9 +13,13 @@ mod embedded {
 const ADVISORY_LOCK: i64 = 0x7761_6861;
 
 /// Brings a database to this program's version, with tables for the months to come. Two at once
-/// take turns.
+/// take turns. The URL must lead past any pooler: the turn is a lock of the connection's own.
 pub async fn run(database_url: &str) -> Result<(), StoreError> {
-    let (mut client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
+    let (url, statements) = split(database_url);
+    if statements == Statements::Unnamed {
+        return Err(StoreError::Pooled);
+    }
+    let (mut client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     let work = async move {
         client
             .execute("SELECT pg_advisory_lock($1)", &[&ADVISORY_LOCK])
@@ -23,7 +28,8 @@ pub async fn run(database_url: &str) -> Result<(), StoreError> {
             .run_async(&mut client)
             .await
             .map_err(StoreError::Migration)?;
-        partitions::make_ahead(&mut client).await?;
+        let store = Store::new(&url, 1)?;
+        partitions::make_ahead(&mut store.client().await?).await?;
         Ok(())
         // The lock goes with the connection.
     };
@@ -47,7 +53,7 @@ pub fn needed() -> i32 {
 }
 
 /// Refuses a database whose schema is older or newer than this program.
-pub async fn check(db: &impl deadpool_postgres::GenericClient) -> Result<(), StoreError> {
+pub async fn check(db: &impl crate::GenericClient) -> Result<(), StoreError> {
     const FOUND: &str = "SELECT COALESCE(max(version), 0) FROM refinery_schema_history";
     let needed = needed();
     let found = match db.query_one(FOUND, &[]).await {

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::{CampaignId, TraceId};
 use models::job::Job;
 
-use crate::StoreError;
 use crate::column::{phone, seconds};
+use crate::{GenericClient, StoreError};
 
 /// A job that waits to be published.
 #[derive(Debug, Clone)]

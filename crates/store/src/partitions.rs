@@ -7,10 +7,10 @@
 //! connections by transaction.
 
 use time::Date;
+use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error, Transaction};
 
-use crate::StoreError;
+use crate::{Client, GenericClient, StoreError, Transaction};
 
 /// Months that are made beyond the current one: schedulers may be away for that long.
 pub const MONTHS_AHEAD: i32 = 3;

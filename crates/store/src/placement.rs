@@ -7,12 +7,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 
-use crate::StoreError;
 use crate::column::phone;
+use crate::{GenericClient, StoreError};
 
 /// A session that has just got its place.
 #[derive(Debug, Clone, PartialEq, Eq)]

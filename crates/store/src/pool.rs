@@ -1,11 +1,14 @@
 //! Connections.
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
 use tokio_postgres::{Config, NoTls};
 
-use crate::StoreError;
+use crate::client::Types;
+use crate::{Client, GenericClient, Statements, StoreError};
 
 /// Longest wait for a free or a new connection: callers answer 503, or retry, rather than pile up.
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -16,15 +19,20 @@ const STATEMENT_MS_MAX: u32 = 60_000;
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// `None`: statements are named.
+    types: Option<Arc<Types>>,
 }
 
 impl Store {
-    /// A pool of at most `connections_max`, none of which is opened before it is needed.
+    /// A pool of at most `connections_max`, none of which is opened before it is needed. A URL
+    /// with the parameter `statements=unnamed` leads through a pooler in transaction mode.
     pub fn new(database_url: &str, connections_max: usize) -> Result<Self, StoreError> {
+        let (database_url, statements) = split(database_url);
         let mut config: Config = database_url.parse()?;
         config.connect_timeout(CONNECTION_WAIT_MAX);
         config.keepalives_idle(Duration::from_secs(30));
-        if config.get_options().is_none() {
+        // A pooler knows no such option; there the server or the pooler must bound statements.
+        if statements == Statements::Named && config.get_options().is_none() {
             config.options(format!("-c statement_timeout={STATEMENT_MS_MAX}"));
         }
         let recycling = ManagerConfig {
@@ -40,17 +48,72 @@ impl Store {
             })
             .build()
             .map_err(|error| StoreError::Unavailable(Box::new(error)))?;
-        Ok(Self { pool })
+        let types = (statements == Statements::Unnamed).then(Arc::default);
+        Ok(Self { pool, types })
     }
 
     /// A connection, for as long as it is held.
-    pub async fn client(&self) -> Result<Object, StoreError> {
-        Ok(self.pool.get().await?)
+    pub async fn client(&self) -> Result<Client, StoreError> {
+        Ok(Client::new(self.pool.get().await?, self.types.clone()))
     }
 
     /// Asks the database for nothing, to see whether it answers.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.client().await?.simple_query("").await?;
+        self.client().await?.batch_execute("").await?;
         Ok(())
+    }
+}
+
+/// The parameter of our own is taken out of a URL: the driver refuses what it does not know, and
+/// so it refuses a value that is none.
+pub(crate) fn split(url: &str) -> (Cow<'_, str>, Statements) {
+    let Some((base, parameters)) = url.split_once('?') else {
+        return (Cow::Borrowed(url), Statements::Named);
+    };
+    let mut statements = Statements::Named;
+    let kept = parameters.split('&').filter(|parameter| {
+        match *parameter {
+            "statements=named" => statements = Statements::Named,
+            "statements=unnamed" => statements = Statements::Unnamed,
+            _ => return true,
+        }
+        false
+    });
+    let kept: Vec<_> = kept.collect();
+    let url = match kept[..] {
+        [] => Cow::Borrowed(base),
+        _ => Cow::Owned(format!("{base}?{}", kept.join("&"))),
+    };
+    (url, statements)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_parameter_is_taken_out_of_the_url() {
+        let (named, unnamed) = (Statements::Named, Statements::Unnamed);
+        for (url, left, statements) in [
+            ("postgres://u@h/d", "postgres://u@h/d", named),
+            (
+                "postgres://u@h/d?statements=named",
+                "postgres://u@h/d",
+                named,
+            ),
+            (
+                "postgres://u@h/d?statements=unnamed",
+                "postgres://u@h/d",
+                unnamed,
+            ),
+            (
+                "postgres://u@h/d?connect_timeout=3&statements=unnamed&application_name=a",
+                "postgres://u@h/d?connect_timeout=3&application_name=a",
+                unnamed,
+            ),
+        ] {
+            assert_eq!(split(url), (Cow::Borrowed(left), statements), "{url}");
+        }
+        assert!(Store::new("postgres://u@h/d?statements=some", 1).is_err());
     }
 }

@@ -8,16 +8,15 @@ mod ask;
 
 use std::time::Duration;
 
-use deadpool_postgres::{GenericClient, Object};
 use models::ids::WorkerId;
 use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
-use crate::StoreError;
 use crate::column::{phone, seconds};
 use crate::plan::BY_KEY;
 use crate::sessions::wake_lane;
+use crate::{Client, GenericClient, StoreError};
 
 pub use ask::{Ask, asked, claim_due_asks, never_ask, prune};
 
@@ -78,7 +77,7 @@ const RECORD: &str = "
 
 /// Takes a group of reports in, all or nothing, and moves the messages that they prove something
 /// of. Taking the same in twice changes nothing.
-pub async fn record(client: &mut Object, reports: &[Report]) -> Result<Recorded, StoreError> {
+pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded, StoreError> {
     let ids: Vec<_> = reports
         .iter()
         .map(|report| (report.sender.digits(), report.message_id.as_str()))

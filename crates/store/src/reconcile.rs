@@ -10,7 +10,6 @@ mod leave;
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use models::session::{SessionStatus, SessionWanted};
@@ -18,8 +17,8 @@ use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
-use crate::StoreError;
 use crate::column::{millis, phone, session_status, unreadable};
+use crate::{GenericClient, StoreError};
 
 pub use leave::{forget, requeue};
 

@@ -4,11 +4,10 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use secrecy::SecretString;
 
-use crate::StoreError;
 use crate::column::millis;
+use crate::{GenericClient, StoreError};
 
 /// A session to be deleted on a WAHA server.
 #[derive(Debug, Clone)]

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::ReplicaId;
 
-use crate::StoreError;
+use crate::{GenericClient, StoreError};
 
 const BEAT: &str = "
     INSERT INTO replicas (id, service, name) VALUES ($1, $2, $3)

@@ -9,12 +9,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
-use tokio_postgres::{Client, Error, Transaction};
+use tokio_postgres::Error;
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::partitions::{begin, is_busy};
+use crate::{Client, GenericClient, StoreError, Transaction};
 
 /// A table of messages that is older than what is to be kept.
 #[derive(Debug, Clone, PartialEq, Eq)]

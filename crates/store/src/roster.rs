@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::campaign::CampaignStatus;
 use models::delays::{DelayOverrides, Delays};
 use models::ids::{CampaignId, TraceId, WorkerId};
@@ -13,8 +12,8 @@ use models::template::Variables;
 use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
-use crate::StoreError;
 use crate::column::{duration, phone, seconds};
+use crate::{GenericClient, StoreError};
 
 /// One sender of a lane: able to speak, and with something to say or something to settle.
 #[derive(Debug, Clone)]

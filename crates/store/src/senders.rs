@@ -1,12 +1,11 @@
 //! Senders: the numbers that campaigns are sent from, whether or not they have a session now.
 
-use deadpool_postgres::GenericClient;
 use models::ids::CampaignId;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
-use crate::StoreError;
 use crate::column::phone;
+use crate::{GenericClient, StoreError};
 
 const ENSURE: &str = "INSERT INTO senders (phone) VALUES ($1) ON CONFLICT DO NOTHING";
 

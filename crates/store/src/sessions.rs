@@ -1,6 +1,5 @@
 //! Sessions as their users see and steer them. What WAHA reports is written in `reconcile`.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use models::session::{SessionStatus, SessionWanted};
@@ -11,7 +10,7 @@ use tokio_postgres::Row;
 
 use crate::column::{phone, unreadable};
 use crate::health::{HealthFacts, health_columns};
-use crate::{StoreError, campaigns, senders};
+use crate::{Client, GenericClient, StoreError, campaigns, senders};
 
 /// One number's login.
 #[derive(Debug, Clone)]
@@ -153,7 +152,7 @@ const CREATE: &str = "
 
 /// Asks for a session; returns whether there was none before. It is queued; placing it is the
 /// caller's next call.
-pub async fn create(client: &mut Object, phone: &PhoneNumber) -> Result<bool, StoreError> {
+pub async fn create(client: &mut Client, phone: &PhoneNumber) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
     senders::ensure(&tx, phone).await?;
     let statement = tx.prepare_cached(CREATE).await?;
@@ -169,7 +168,7 @@ const WANT: &str = "
 
 /// Asks for a session to run or to stop; returns whether there is one.
 pub async fn want(
-    client: &mut Object,
+    client: &mut Client,
     phone: &PhoneNumber,
     wanted: SessionWanted,
 ) -> Result<bool, StoreError> {
@@ -203,7 +202,7 @@ const DROP: &str = "
 /// Removes a number's session and cancels its campaigns. One that is placed leaves its worker
 /// step by step; a queued one is gone at once. Returns how many campaigns were cancelled, `None`
 /// when there is no session.
-pub async fn remove(client: &mut Object, phone: &PhoneNumber) -> Result<Option<u64>, StoreError> {
+pub async fn remove(client: &mut Client, phone: &PhoneNumber) -> Result<Option<u64>, StoreError> {
     let tx = client.transaction().await?;
     let mut removed = 0;
     for sql in [LEAVE, DROP] {

@@ -1,14 +1,13 @@
 //! The story of one message: every transition that the ledger holds of it.
 
-use deadpool_postgres::GenericClient;
 use models::ids::CampaignId;
 use models::message::{MessageKey, MessageStatus};
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::StoreError;
 use crate::column::unreadable;
+use crate::{GenericClient, StoreError};
 
 /// A message and how it came to be what it is.
 #[derive(Debug, Clone)]

@@ -6,12 +6,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::{CampaignId, TraceId};
 use models::job::Job;
 
-use crate::StoreError;
 use crate::column::phone;
+use crate::{GenericClient, StoreError};
 
 // While an owner lives its lanes are looked at every half minute only (`calls` stays 0); when it
 // dies they are wanted at once. One that died before anything woke its lane again (`wake =

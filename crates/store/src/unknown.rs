@@ -1,13 +1,12 @@
 //! UNKNOWN messages, settled by a person who knows better than any machine.
 
-use deadpool_postgres::Object;
 use models::ids::CampaignId;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 
-use crate::StoreError;
 use crate::column::phone;
 use crate::sessions::wake_lane;
+use crate::{Client, GenericClient, StoreError};
 
 /// What a person says of UNKNOWN messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,7 +88,7 @@ pub enum Settled {
 /// Settles a campaign's UNKNOWN messages, or those to `recipients` alone; a campaign with
 /// messages to be said again goes on.
 pub async fn settle(
-    client: &mut Object,
+    client: &mut Client,
     campaign: CampaignId,
     recipients: Option<&[PhoneNumber]>,
     resolution: Resolution,

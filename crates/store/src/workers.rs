@@ -1,14 +1,13 @@
 //! Workers: the WAHA servers of the fleet, as their operators see and change them.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::ids::WorkerId;
 use models::worker::{Capabilities, WorkerHealth, WorkerState};
 use secrecy::{ExposeSecret, SecretString};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
-use crate::StoreError;
 use crate::column::unreadable;
+use crate::{Client, GenericClient, StoreError};
 
 mod removal;
 
@@ -147,7 +146,7 @@ const REGISTER: &str = concat!(
 const LANE: &str = "INSERT INTO lanes (worker_id) VALUES ($1)";
 
 /// Registers a worker, with its lane.
-pub async fn register(client: &mut Object, worker: NewWorker) -> Result<Write, StoreError> {
+pub async fn register(client: &mut Client, worker: NewWorker) -> Result<Write, StoreError> {
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(REGISTER).await?;
     let known = Known::of(worker.identity.as_ref());

@@ -17,8 +17,10 @@ const CONNECTIONS_MAX: usize = 8;
 
 /// An empty database of the current schema. Dropped with this value, connections or not.
 pub struct TestDatabase {
-    /// Where it is, with credentials.
+    /// Where it is for services and pools, with credentials: through the pooler, if there is one.
     pub url: String,
+    /// Where it is past any pooler.
+    pub direct_url: String,
     /// A small pool of connections to it.
     pub store: Store,
     name: String,
@@ -34,12 +36,12 @@ impl fmt::Debug for TestDatabase {
 }
 
 impl TestDatabase {
-    /// A connection of its own, beside the pool.
+    /// A connection of its own, beside the pool and past any pooler.
     ///
     /// # Panics
     /// When the server refuses it.
     pub async fn client(&self) -> Client {
-        connect(self.url.as_str()).await
+        connect(self.direct_url.as_str()).await
     }
 }
 
@@ -58,13 +60,18 @@ impl Drop for TestDatabase {
 }
 
 /// Makes a database of the current schema, on the server that `DATABASE_URL` names; its role must
-/// be allowed to create databases.
+/// be allowed to create databases. Where that leads through a pooler, `DATABASE_DIRECT_URL` must
+/// name the server itself.
 ///
 /// # Panics
 /// When that cannot be done; the message says how to run tests.
 pub async fn database() -> TestDatabase {
     static TEMPLATE: OnceCell<String> = OnceCell::const_new();
-    let admin = url_from_env("DATABASE_URL");
+    let pooled = url_from_env("DATABASE_URL");
+    let admin = match std::env::var_os("DATABASE_DIRECT_URL") {
+        Some(_) => url_from_env("DATABASE_DIRECT_URL"),
+        None => pooled.clone(),
+    };
     let client = connect(admin.as_str()).await;
     let template = TEMPLATE
         .get_or_init(|| migrated_template(&client, &admin))
@@ -85,11 +92,12 @@ pub async fn database() -> TestDatabase {
         &format!("SELECT pg_advisory_unlock_shared({TEMPLATE_LOCK})"),
     )
     .await;
-    let url = named(&admin, &name);
+    let (url, direct_url) = (named(&pooled, &name), named(&admin, &name));
     let store = Store::new(&url, CONNECTIONS_MAX)
         .unwrap_or_else(|cause| panic!("no pool for the test database: {cause}"));
     TestDatabase {
         url,
+        direct_url,
         store,
         name,
         admin,

@@ -21,6 +21,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     // Drives the deployed binaries from outside; store, to audit the ledger.
     ("wahacast", &["store"]),
     ("testkit", &["store"]),
+    ("costs", &["models", "policy", "waha"]),
     ("tidy", &[]),
 ];
 

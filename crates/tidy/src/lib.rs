@@ -9,6 +9,7 @@ pub mod arrows;
 pub mod block;
 pub mod docs;
 pub mod fault;
+pub mod keys;
 pub mod manifest;
 pub mod metrics;
 pub mod source;

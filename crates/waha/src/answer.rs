@@ -91,6 +91,13 @@ pub(crate) enum Kind {
     Media,
 }
 
+/// What became of a text that was answered so; `None` where `status` is none of HTTP's.
+pub fn of_text(status: u16, body: Vec<u8>) -> Option<SendOutcome> {
+    let status = StatusCode::from_u16(status).ok()?;
+    let body = Ok(body);
+    Some(classify(Kind::Text, Ok(Answer { status, body })))
+}
+
 /// What became of a send.
 pub(crate) fn classify(kind: Kind, answer: Result<Answer, Broken>) -> SendOutcome {
     match answer {

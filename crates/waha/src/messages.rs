@@ -4,6 +4,7 @@ use models::media::{Media, MediaKind};
 use models::outcome::SendOutcome;
 use models::phone::PhoneNumber;
 use reqwest::Method;
+use reqwest::header::CONTENT_TYPE;
 use time::OffsetDateTime;
 
 use crate::answer::{Kind, classify};
@@ -19,8 +20,14 @@ const LOOKED_AT: usize = 100;
 /// A message id like those that NOWEB makes: `3EB0` and 18 hex digits (WAHA contract, section 7.4).
 /// `random` is to be different for every message ever.
 pub fn new_message_id(random: [u8; 9]) -> String {
-    let digits = random.iter().map(|byte| format!("{byte:02X}"));
-    std::iter::once("3EB0".to_owned()).chain(digits).collect()
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let mut id = String::with_capacity(4 + 2 * random.len());
+    id.push_str("3EB0");
+    for byte in random {
+        let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble & 0xF)]);
+        id.extend([digit(byte >> 4), digit(byte)]);
+    }
+    id
 }
 
 /// Who says something to whom.
@@ -32,6 +39,19 @@ pub struct Letter<'a> {
     pub to: &'a PhoneNumber,
     /// The message id to use, where the worker lets us choose it; others ignore it.
     pub id: Option<&'a str>,
+}
+
+/// The JSON that says a text.
+pub fn text_body(letter: Letter<'_>, text: &str) -> Vec<u8> {
+    let body = SendText {
+        session: letter.session,
+        chat_id: chat_id(letter.to),
+        text,
+        link_preview: false,
+        id: letter.id,
+    };
+    // A struct of texts cannot fail to be written; an empty body would be refused, not sent.
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 /// What a worker knows of a message.
@@ -53,16 +73,11 @@ pub enum Lookup {
 impl Waha {
     /// Says a text, once. Links get no preview.
     pub async fn send_text(&self, letter: Letter<'_>, text: &str) -> SendOutcome {
-        let body = SendText {
-            session: letter.session,
-            chat_id: chat_id(letter.to),
-            text,
-            link_preview: false,
-            id: letter.id,
-        };
         let timeout = self.timeouts.text;
         let request = self.request(Method::POST, &["api", "sendText"], &[], timeout);
-        classify(Kind::Text, exchange(request.json(&body)).await)
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = request.body(text_body(letter, text));
+        classify(Kind::Text, exchange(request).await)
     }
 
     /// Sends a file, once, which the worker downloads from its URL. Voice notes have no caption;

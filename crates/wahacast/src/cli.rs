@@ -141,6 +141,13 @@ pub struct ServersArgs {
     /// Where data, logs and settings are kept.
     #[arg(long, default_value = ".local/servers-only")]
     pub dir: PathBuf,
+    /// A program that the command uses; where it is missing, the package of its name is installed.
+    #[arg(long, value_name = "PROGRAM")]
+    pub need: Vec<String>,
+    /// Put a PgBouncer in transaction mode before PostgreSQL. DATABASE_URL then leads through it,
+    /// and DATABASE_DIRECT_URL past it.
+    #[arg(long)]
+    pub pgbouncer: bool,
     /// The command to run, after `--`.
     #[arg(last = true)]
     pub command: Vec<String>,

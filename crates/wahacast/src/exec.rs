@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use tokio::process::Command;
 
 use crate::cli::ServersArgs;
-use crate::servers::{self, Given, Urls, leftovers};
+use crate::servers::{self, Given, Urls, Wanted, leftovers};
 use crate::signals::StopSignals;
 use crate::supervise::Crew;
 use crate::workdir::WorkDir;
@@ -22,9 +22,13 @@ pub(crate) async fn run(args: ServersArgs) -> anyhow::Result<ExitCode> {
     leftovers::stop_noted(&work.path().join("pids.json")).await;
     let crew = Crew::new(work.path(), true);
     crate::control::serve(work.path(), &crew)?;
-    let given = Given::from(|name| std::env::var(name).ok());
+    let wanted = Wanted {
+        given: Given::from(|name| std::env::var(name).ok()),
+        programs: args.need,
+        pooler: args.pgbouncer,
+    };
     let started = tokio::select! {
-        started = servers::start(&work, &crew, given) => started,
+        started = servers::start(&work, &crew, wanted) => started,
         signal = signals.next() => Err(anyhow::anyhow!("interrupted by {signal}")),
     };
     let outcome = match started {
@@ -42,6 +46,9 @@ pub(crate) async fn run(args: ServersArgs) -> anyhow::Result<ExitCode> {
 
 fn show(urls: &Urls) {
     println!("DATABASE_URL={}", urls.database);
+    if let Some(direct) = &urls.direct {
+        println!("DATABASE_DIRECT_URL={direct}");
+    }
     println!("AMQP_URL={}", urls.amqp);
     if let Some(management) = &urls.management {
         println!("RABBITMQ_MANAGEMENT_URL={management}");
@@ -60,6 +67,7 @@ async fn run_command(
     let mut child = Command::new(program)
         .args(arguments)
         .env("DATABASE_URL", &urls.database)
+        .envs(urls.direct.iter().map(|url| ("DATABASE_DIRECT_URL", url)))
         .env("AMQP_URL", &urls.amqp)
         .envs(
             urls.management

@@ -1,6 +1,7 @@
 //! A session's life, asked for step by step.
 
 use models::session::SessionWanted;
+use store::GenericClient as _;
 use store::reconcile;
 
 use crate::world::{BOUND, world, world_of};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use chassis::Clock;
 use models::phone::PhoneNumber;
 use serde_json::json;
+use store::GenericClient as _;
 use testkit::eventually;
 use uuid::Uuid;
 

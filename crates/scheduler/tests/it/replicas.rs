@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use store::GenericClient as _;
 use store::reconcile;
 
 use crate::world::world;

@@ -1,6 +1,7 @@
 //! Months are made and dropped by whichever replica comes along.
 
 use scheduler::storage::{months_once, retention_once};
+use store::GenericClient;
 use testkit::TestDatabase;
 
 use crate::world::{BOUND, fleet, fleet_with};

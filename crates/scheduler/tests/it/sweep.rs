@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use broker::{Consumer, Disposition};
 use models::job::Job;
+use store::GenericClient as _;
 use uuid::Uuid;
 
 use crate::world::{BOUND, fleet, phone, world};

@@ -1,6 +1,7 @@
 //! Workers that go away, come back, restart, or hold what is not ours.
 
 use serde_json::json;
+use store::GenericClient as _;
 use store::removals;
 
 use crate::world::{BOUND, World, world};

@@ -6,12 +6,12 @@ use std::time::Duration;
 use broker::{Broker, Publisher};
 use chassis::config::{Settings, Source};
 use chassis::{Chance, Clock, Shutdown, Supervisor};
-use deadpool_postgres::Object;
 use models::phone::PhoneNumber;
 use models::session::SessionWanted;
 use scheduler::fleet::Fleet;
 use scheduler::settings::SchedulerSettings;
 use serde_json::{Value, json};
+use store::GenericClient as _;
 use store::{placement, sessions};
 use testkit::TestDatabase;
 use tokio::sync::Notify;
@@ -133,7 +133,7 @@ pub(crate) fn fleet_with(db: &TestDatabase, amqp_url: &str, more: (&str, &str)) 
 }
 
 impl World {
-    pub(crate) async fn client(&self) -> Object {
+    pub(crate) async fn client(&self) -> store::Client {
         self.db.store.client().await.unwrap()
     }
 

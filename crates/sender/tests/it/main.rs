@@ -5,6 +5,7 @@
     reason = "tests make their own ids, tasks and waits"
 )]
 
+mod allocations;
 mod proof;
 mod scene;
 mod sending;

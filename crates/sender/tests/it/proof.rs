@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use store::GenericClient as _;
 use testkit::eventually;
 use waha_sim::Options;
 

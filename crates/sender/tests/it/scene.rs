@@ -11,6 +11,7 @@ use models::job::Job;
 use models::phone::PhoneNumber;
 use sender::settings::SenderSettings;
 use serde_json::{Value, json};
+use store::GenericClient as _;
 use testkit::{TestDatabase, TestVhost, eventually};
 use uuid::Uuid;
 use waha_sim::{Options, Running};
@@ -253,6 +254,14 @@ impl Scene {
 
     /// Starts a sender replica; settings are given as variables.
     pub(crate) fn sender(&self, name: &str, more: &[(&str, &str)]) -> Sender {
+        let process = self.process(name, more);
+        let shutdown = process.shutdown.clone();
+        let task = tokio::spawn(async move { sender::start::start(process).await.unwrap() });
+        Sender { shutdown, task }
+    }
+
+    /// A sender replica that is not started yet.
+    pub(crate) fn process(&self, name: &str, more: &[(&str, &str)]) -> Process<SenderSettings> {
         let mut variables = vec![
             ("DATABASE_URL", self.db.url.as_str()),
             ("AMQP_URL", self.vhost.amqp_url.as_str()),
@@ -270,18 +279,16 @@ impl Scene {
         let source = Source::from_pairs(variables);
         let shutdown = Shutdown::new();
         let chance = Chance::system();
-        let process = Process {
+        Process {
             settings: SenderSettings::from_source(&source).unwrap(),
             common: chassis::boot::ProcessSettings::from_source(&source).unwrap(),
             replica: Replica::new(Some(name.to_owned()), &chance),
             clock: Clock::system(),
             chance,
-            shutdown: shutdown.clone(),
             supervisor: Supervisor::new(shutdown.clone()),
+            shutdown,
             readiness: Readiness::new(),
-        };
-        let task = tokio::spawn(async move { sender::start::start(process).await.unwrap() });
-        Sender { shutdown, task }
+        }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use deadpool_postgres::{GenericClient, Object};
 use futures_util::future::join;
 use models::campaign::{CampaignStatus, Counts};
 use models::ids::{CampaignId, TraceId};
@@ -14,8 +13,8 @@ use uuid::Uuid;
 
 use super::prospect::{Prospect, prospects};
 use super::{Campaign, copy};
-use crate::StoreError;
 use crate::spool::{Spool, SpooledRow, rows_of};
+use crate::{Client, GenericClient, StoreError};
 
 /// A campaign to be accepted.
 #[derive(Debug, Clone)]
@@ -69,7 +68,7 @@ pub fn has_few(recipients: &Spool) -> bool {
 /// Stores a campaign, its recipients and its job, or nothing of them, and looks at what lies
 /// before it. There must be a recipient.
 pub async fn accept(
-    client: &mut Object,
+    client: &mut Client,
     campaign: NewCampaign,
     recipients: Spool,
 ) -> Result<Acceptance, StoreError> {
@@ -89,7 +88,7 @@ pub async fn accept(
 
 /// The same for several campaigns, each with few recipients, at once: those whose number has a
 /// session are stored, all of them or none.
-pub async fn accept_few(db: &Object, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
+pub async fn accept_few(db: &Client, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
     let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
     // Both leave at once: the look is answered one round trip after the statement it follows.
     let (stored, prospects) = join(in_one_statement(db, group), prospects(db, &campaigns)).await;
@@ -262,7 +261,7 @@ const OUTBOX: &str = "INSERT INTO outbox (campaign_id, sender, trace_id) VALUES 
 
 /// Any number of recipients, by COPY; when it was stored, unless the number has no session.
 async fn in_a_transaction(
-    client: &mut Object,
+    client: &mut Client,
     campaign: &NewCampaign,
     recipients: Spool,
 ) -> Result<Option<OffsetDateTime>, StoreError> {

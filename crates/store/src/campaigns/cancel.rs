@@ -1,6 +1,5 @@
 //! Campaigns that end before they are done: cancelled by their user, or with their session.
 
-use deadpool_postgres::{Object, Transaction};
 use models::campaign::CampaignStatus;
 use models::ids::CampaignId;
 use uuid::Uuid;
@@ -8,7 +7,7 @@ use uuid::Uuid;
 use super::status;
 use crate::column::phone;
 use crate::sessions::wake_lane;
-use crate::{StoreError, receipts};
+use crate::{Client, GenericClient, StoreError, Transaction, receipts};
 
 /// What came of cancelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +27,7 @@ const STATUS_OF: &str = "SELECT status FROM campaigns WHERE id = $1 FOR UPDATE";
 
 /// Cancels a campaign: a message that is on its way concludes as it would have, the others are
 /// never sent. Cancelling twice is fine.
-pub async fn cancel(client: &mut Object, id: CampaignId) -> Result<Cancellation, StoreError> {
+pub async fn cancel(client: &mut Client, id: CampaignId) -> Result<Cancellation, StoreError> {
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(SENDER_OF).await?;
     let Some(row) = tx.query_opt(&statement, &[&id.uuid()]).await? else {

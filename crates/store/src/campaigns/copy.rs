@@ -1,13 +1,12 @@
 //! A campaign's recipients on their way into the ledger: binary COPY, the fastest door there is.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use deadpool_postgres::Transaction;
 use futures_util::SinkExt;
 use models::ids::CampaignId;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use crate::StoreError;
 use crate::spool::{Rows, Spool, SpooledRow};
+use crate::{StoreError, Transaction};
 
 const COPY: &str = "COPY messages (campaign_id, ordinal, recipient, variables) FROM STDIN BINARY";
 /// What every binary COPY begins with: a signature, no flags, no extension.
@@ -29,8 +28,7 @@ pub(super) async fn messages(
     campaign: CampaignId,
     recipients: Spool,
 ) -> Result<(), StoreError> {
-    let statement = tx.prepare_cached(COPY).await?;
-    let sink = tx.copy_in::<_, Bytes>(&statement).await?;
+    let sink = tx.copy_in(COPY).await?;
     futures_util::pin_mut!(sink);
     let mut reading = begin(campaign, recipients);
     loop {

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use deadpool_postgres::GenericClient;
 use models::delays::{DelayOverrides, Delays};
 use models::ids::CampaignId;
 use time::OffsetDateTime;
@@ -10,8 +9,8 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::NewCampaign;
-use crate::StoreError;
 use crate::column::duration;
+use crate::{GenericClient, StoreError};
 
 /// What lies before a campaign of which nothing was sent yet. Times are the database's.
 #[derive(Debug, Clone, Copy)]

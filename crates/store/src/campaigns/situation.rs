@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::delays::{DelayOverrides, Delays};
 use models::ids::CampaignId;
 use models::phone::PhoneNumber;
@@ -11,9 +10,9 @@ use models::worker::WorkerHealth;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
-use crate::StoreError;
 use crate::column::duration;
 use crate::column::unreadable;
+use crate::{GenericClient, StoreError};
 
 /// What surrounds a campaign of a sender. Times are the database's.
 #[derive(Debug, Clone)]

@@ -3,13 +3,12 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::GenericClient;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use secrecy::SecretString;
 
-use crate::StoreError;
 use crate::column::phone;
+use crate::{GenericClient, StoreError};
 
 /// A message without an ack, and the worker that may know of it.
 #[derive(Debug, Clone)]

@@ -1,11 +1,10 @@
 //! A session leaves its worker: back into the queue, or for good.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::message::MessageStatus;
 
 use super::Due;
 use crate::plan::BY_KEY;
-use crate::{StoreError, receipts};
+use crate::{Client, GenericClient, StoreError, receipts};
 
 // An attempt to make it there may have got through: the server is told to drop it, should it come
 // back. Lock order: sessions, then workers; `removals` is nobody else's.
@@ -93,7 +92,7 @@ const FORGET: &str = "
 
 /// Drops a session that is gone from its worker, and frees its place. `false` when it is wanted
 /// again, or somebody else is at it: nothing is written then.
-pub async fn forget(client: &mut Object, due: &Due) -> Result<bool, StoreError> {
+pub async fn forget(client: &mut Client, due: &Due) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
     tx.batch_execute(BY_KEY).await?;
     let statement = tx.prepare_cached(FORGET).await?;

@@ -1,11 +1,10 @@
 //! Workers that leave the fleet, and what leaves with them.
 
-use deadpool_postgres::{GenericClient, Object};
 use models::ids::WorkerId;
 use tokio_postgres::error::SqlState;
 
 use crate::plan::BY_KEY;
-use crate::{StoreError, campaigns};
+use crate::{Client, GenericClient, StoreError, campaigns};
 
 /// What came of deleting a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +71,7 @@ const DROP_WORKERS: &str = "DELETE FROM workers WHERE $1::uuid IS NULL OR id = $
 
 /// Deletes a worker with its sessions: their campaigns are cancelled, and they are deleted on the
 /// WAHA server later, if it can still be reached.
-pub async fn delete_by_force(client: &mut Object, id: WorkerId) -> Result<Deletion, StoreError> {
+pub async fn delete_by_force(client: &mut Client, id: WorkerId) -> Result<Deletion, StoreError> {
     let removed = remove(client, Some(id)).await?;
     Ok(if removed.workers == 0 {
         Deletion::Missing
@@ -82,11 +81,11 @@ pub async fn delete_by_force(client: &mut Object, id: WorkerId) -> Result<Deleti
 }
 
 /// Deletes all workers and all sessions, queued ones too.
-pub async fn clean_up(client: &mut Object) -> Result<Removed, StoreError> {
+pub async fn clean_up(client: &mut Client) -> Result<Removed, StoreError> {
     remove(client, None).await
 }
 
-async fn remove(client: &mut Object, id: Option<WorkerId>) -> Result<Removed, StoreError> {
+async fn remove(client: &mut Client, id: Option<WorkerId>) -> Result<Removed, StoreError> {
     let id = id.map(WorkerId::uuid);
     let tx = client.transaction().await?;
     tx.batch_execute(BY_KEY).await?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use models::phone::PhoneNumber;
+use store::GenericClient as _;
 use store::receipts::claim_due_asks;
 use testkit::TestDatabase;
 

@@ -1,5 +1,6 @@
 //! An audit finds what somebody falsified, and nothing in a ledger that nobody did.
 
+use store::GenericClient as _;
 use store::audit::{Difference, audit};
 use store::ledger::Outcome;
 

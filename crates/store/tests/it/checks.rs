@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use models::session::SessionStatus::{Failed, ScanQrCode, Working};
 use models::worker::{Capabilities, Engine, WorkerHealth};
+use store::GenericClient as _;
 use store::checks::{self, Passed};
 use store::reconcile;
 

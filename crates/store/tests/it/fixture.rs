@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use models::ids::{CampaignId, ReplicaId, WorkerId};
 use models::phone::PhoneNumber;
+use store::GenericClient as _;
 use store::lanes::{self, Arrival, Tenure};
 use testkit::TestDatabase;
 use uuid::Uuid;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use store::GenericClient as _;
 use store::health::{self, Restriction};
 use store::ledger::{Claim, Outcome, Proof};
 use store::receipts::{self, Report};

@@ -1,5 +1,6 @@
 //! Lanes under take-over, hand-over and release.
 
+use store::GenericClient as _;
 use store::lanes::{self, Arrival};
 use store::roster;
 

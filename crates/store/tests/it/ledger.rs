@@ -6,6 +6,7 @@ use models::campaign::CampaignStatus;
 use models::ids::{CampaignId, ReplicaId};
 use models::message::MessageKey;
 use models::phone::PhoneNumber;
+use store::GenericClient as _;
 use store::lanes::Tenure;
 use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Proof, Written};
 use testkit::TestDatabase;

@@ -17,3 +17,4 @@ mod races;
 mod reconcile;
 mod retention;
 mod sweep;
+mod unnamed;

@@ -1,6 +1,7 @@
 //! Months of messages: made ahead, without anybody's clock being trusted, and without a message
 //! being lost on the way into them.
 
+use store::GenericClient;
 use store::partitions::{MONTHS_AHEAD, Made, make_ahead};
 use testkit::TestDatabase;
 use uuid::Uuid;

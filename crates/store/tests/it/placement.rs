@@ -1,17 +1,17 @@
 //! Placing by SQL is placing by `policy::placement`, at a cost that fleets do not change.
 
-use deadpool_postgres::Object;
 use models::ids::WorkerId;
 use models::worker::{WorkerHealth, WorkerState};
 use policy::placement::{self as rule, Room};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use store::GenericClient as _;
 use store::placement::{place_oldest, queue};
 use uuid::Uuid;
 
 const ROUNDS: usize = 60;
 
-async fn fleet(db: &Object, rng: &mut StdRng) -> Vec<Room> {
+async fn fleet(db: &store::Client, rng: &mut StdRng) -> Vec<Room> {
     let mut rooms = Vec::new();
     for _ in 0..rng.random_range(0..9) {
         let (multi, capacity) = (rng.random_bool(0.8), rng.random_range(0..6));
@@ -46,7 +46,7 @@ async fn fleet(db: &Object, rng: &mut StdRng) -> Vec<Room> {
 }
 
 /// Queues `count` numbers; gives them oldest first.
-async fn queued(db: &Object, rng: &mut StdRng, count: usize) -> Vec<String> {
+async fn queued(db: &store::Client, rng: &mut StdRng, count: usize) -> Vec<String> {
     let mut queue = Vec::new();
     for number in 0..count {
         let phone = format!("216{number:08}");

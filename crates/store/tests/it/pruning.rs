@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use store::GenericClient;
 use store::ledger::Outcome;
 use store::unknown::{Resolution, settle};
 use store::{campaigns, receipts, reconcile, roster, story};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use models::ids::CampaignId;
+use store::GenericClient;
 use store::ledger::Claim;
 use testkit::eventually;
 
@@ -14,7 +15,7 @@ use crate::ledger::{again, scene, sent};
 const BOUND: Duration = Duration::from_secs(20);
 
 /// Waits until a statement of this database waits for somebody's lock.
-pub(crate) async fn somebody_waits(client: &impl store::GenericClient) {
+pub(crate) async fn somebody_waits(client: &impl GenericClient) {
     let sql = "SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock'";
     eventually("a write to wait for a lock", BOUND, async || {

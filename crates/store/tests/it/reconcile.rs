@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::Object;
 use models::ids::WorkerId;
 use models::session::SessionStatus::{ScanQrCode, Working};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use store::GenericClient as _;
 use store::reconcile::{self, Conclusion, Due, Recorded};
 use store::{checks, placement};
 
@@ -28,12 +28,12 @@ fn conclusion(due: &Due) -> Conclusion {
     }
 }
 
-async fn wake(db: &Object, worker: WorkerId) -> i64 {
+async fn wake(db: &store::Client, worker: WorkerId) -> i64 {
     let sql = "SELECT wake FROM lanes WHERE worker_id = $1";
     db.query_one(sql, &[&worker.uuid()]).await.unwrap().get(0)
 }
 
-async fn make_due(db: &Object) {
+async fn make_due(db: &store::Client) {
     db.execute("UPDATE sessions SET due_at = now()", &[])
         .await
         .unwrap();
@@ -200,7 +200,7 @@ async fn what_was_on_its_way_from_a_removed_session_ends_as_whatsapp_reported() 
 }
 
 /// One of the writes that meet on the same rows in a running fleet.
-async fn disturb(db: &mut Object, rng: &mut StdRng, worker: WorkerId) {
+async fn disturb(db: &mut store::Client, rng: &mut StdRng, worker: WorkerId) {
     let phone = fixture::phone(rng.random_range(0..4));
     match rng.random_range(0..7) {
         0 => {

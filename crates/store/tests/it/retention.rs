@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use models::ids::CampaignId;
+use store::GenericClient;
 use store::audit::audit;
 use store::retention::{Dropped, Past, delete_strayed, delete_traces, drop_past, mark, past};
 use store::unknown::{Resolution, Settled, settle};

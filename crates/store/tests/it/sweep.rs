@@ -1,6 +1,7 @@
 //! Lanes and campaigns that nobody looks after are found, the others left alone.
 
 use models::ids::WorkerId;
+use store::GenericClient as _;
 use store::{lanes, sweep};
 use testkit::TestDatabase;
 

@@ -10,7 +10,7 @@ async fn databases_are_apart_and_gone_afterwards() {
     let make = "CREATE TABLE only_here ()";
     one.client().await.batch_execute(make).await.unwrap();
     two.client().await.batch_execute(make).await.unwrap();
-    let gone = one.url.clone();
+    let gone = one.direct_url.clone();
     drop(one);
     assert!(
         tokio_postgres::connect(&gone, tokio_postgres::NoTls)

@@ -149,3 +149,8 @@ fn the_table_of_codes_is_up_to_date() {
     }
     check("docs/OPERATIONS.md", "codes", &table);
 }
+
+#[test]
+fn the_table_of_statements_is_up_to_date() {
+    check("docs/CITUS.md", "statements", &super::keys::table());
+}

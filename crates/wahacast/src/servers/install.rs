@@ -52,27 +52,52 @@ pub(super) fn rabbitmq_programs() -> Option<(PathBuf, PathBuf)> {
     ))
 }
 
-/// Installs what is needed and missing.
+/// What may have to be installed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Package {
+    /// The ledger's server.
+    Postgres,
+    /// The broker.
+    Rabbitmq,
+    /// Any program whose package has its name.
+    Program(String),
+}
+
+impl Package {
+    fn name(&self) -> &str {
+        match self {
+            Self::Postgres => "postgresql",
+            Self::Rabbitmq => "rabbitmq-server",
+            Self::Program(name) => name,
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        match self {
+            Self::Postgres => postgres_bin().is_some(),
+            Self::Rabbitmq => rabbitmq_programs().is_some(),
+            Self::Program(name) => on_path(name).is_some(),
+        }
+    }
+}
+
+/// Installs what of this is missing.
 ///
 /// # Errors
 /// Something is missing and cannot be installed: one sentence says what to install.
-pub(super) async fn ensure(work: &WorkDir, postgres: bool, rabbitmq: bool) -> anyhow::Result<()> {
-    let mut packages = Vec::new();
-    if postgres && postgres_bin().is_none() {
-        packages.push("postgresql");
-    }
-    if rabbitmq && rabbitmq_programs().is_none() {
-        packages.push("rabbitmq-server");
-    }
-    if packages.is_empty() {
+pub(super) async fn ensure(work: &WorkDir, packages: &[Package]) -> anyhow::Result<()> {
+    let missing = packages.iter().filter(|package| !package.is_there());
+    let missing: Vec<_> = missing.map(Package::name).collect();
+    if missing.is_empty() {
         return Ok(());
     }
-    let names = packages.join(" and ");
+    let names = missing.join(" and ");
     let Some(mut command) = privileged_shell().await else {
         bail!(
             "{names} must be installed, and this user may not do it: run `apt-get install {}` as \
-             root (or your system's equivalent), or set DATABASE_URL and AMQP_URL",
-            packages.join(" ")
+             root (or your system's equivalent){}",
+            missing.join(" "),
+            or_else(packages)
         );
     };
     let log = work.log("install");
@@ -80,7 +105,7 @@ pub(super) async fn ensure(work: &WorkDir, postgres: bool, rabbitmq: bool) -> an
     let output = fs::File::create(&log)?;
     command
         .args(["-c", SCRIPT, "wahacast-install"])
-        .args(&packages);
+        .args(&missing);
     command
         .stdin(Stdio::null())
         .stdout(output.try_clone()?)
@@ -88,16 +113,26 @@ pub(super) async fn ensure(work: &WorkDir, postgres: bool, rabbitmq: bool) -> an
     let status = timeout(INSTALL_WITHIN, command.status())
         .await
         .with_context(|| format!("installing {names} took longer than 15 minutes"))??;
-    if !status.success()
-        || (postgres && postgres_bin().is_none())
-        || (rabbitmq && rabbitmq_programs().is_none())
-    {
+    if !status.success() || !packages.iter().all(Package::is_there) {
         bail!(
             "installing {names} failed ({status}); see {}",
             log.display()
         );
     }
     Ok(())
+}
+
+/// Servers may be anywhere; a program must be here.
+fn or_else(packages: &[Package]) -> &'static str {
+    let server = |package: &Package| !matches!(package, Package::Program(_));
+    if packages
+        .iter()
+        .any(|package| server(package) && !package.is_there())
+    {
+        ", or set DATABASE_URL and AMQP_URL"
+    } else {
+        ""
+    }
 }
 
 /// A shell with root's rights on a system with apt; `None` where we may not have one.
@@ -121,7 +156,7 @@ async fn privileged_shell() -> Option<Command> {
     Some(command)
 }
 
-fn on_path(name: &str) -> Option<PathBuf> {
+pub(super) fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/bin", "/usr/sbin"].map(PathBuf::from);
     std::env::split_paths(&path)

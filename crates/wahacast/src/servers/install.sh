@@ -20,7 +20,7 @@ fi
 
 # The distribution also sets its services to start with the machine; nobody asked for that.
 enabled() {
-    for unit in postgresql.service rabbitmq-server.service epmd.service epmd.socket; do
+    for unit in postgresql.service pgbouncer.service rabbitmq-server.service epmd.service epmd.socket; do
         [ -z "$(find /etc/systemd/system -name "$unit" -type l)" ] || echo "$unit"
     done
 }

@@ -58,6 +58,10 @@ impl Ground {
                 // Their output goes to files, which are read without a terminal.
                 ("NO_COLOR", "1".to_owned()),
                 ("DATABASE_URL", urls.database.clone()),
+                (
+                    "DATABASE_DIRECT_URL",
+                    urls.direct.clone().unwrap_or_default(),
+                ),
                 ("AMQP_URL", urls.amqp.clone()),
                 ("ADMIN_API_KEY", admin_api_key.clone()),
                 ("WEBHOOK_HMAC_KEY", secret("WEBHOOK_HMAC_KEY")?),

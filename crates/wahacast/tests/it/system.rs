@@ -132,10 +132,14 @@ impl System {
         let mut plan = plan;
         if let Some(database) = &database {
             plan = plan.with("DATABASE_URL", &database.url);
+            plan = plan.with("DATABASE_DIRECT_URL", &database.direct_url);
         }
         if let Some(vhost) = &vhost {
             plan = plan.with("AMQP_URL", &vhost.amqp_url);
         }
+        let direct = database
+            .as_ref()
+            .map(|database| database.direct_url.clone());
         let began = Instant::now();
         let mut up = Up::spawn(&plan);
         let run = up.ready().await;
@@ -147,7 +151,7 @@ impl System {
             api: Api::new(&run.gateway, &run.admin_api_key),
             fleet: Fleet::new(run.workers),
             up,
-            database: run.database,
+            database: direct.unwrap_or(run.database),
             _test_database: database,
             _test_vhost: vhost,
             _turn: turn,
