@@ -7,7 +7,7 @@ use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
 use models::template::Variables;
 use store::campaigns::{Acceptance, Accepted, NewCampaign, accept, accept_few};
-use store::{Spool, StoreError};
+use store::{GenericClient, Spool, StoreError};
 use testkit::{TestDatabase, database};
 use tokio_postgres::types::Json;
 use uuid::Uuid;
