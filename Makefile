@@ -1,5 +1,5 @@
 # The one door for people and for CI. Longer than a line or two becomes Rust.
-.PHONY: demo run check test test-pgbouncer fuzz chaos mutants clean-local
+.PHONY: demo run check test test-pgbouncer fuzz bench chaos mutants clean-local
 
 demo:
 	cargo build --workspace --bins
@@ -21,6 +21,12 @@ test:
 test-pgbouncer:
 	cargo build --workspace --bins
 	target/debug/wahacast servers --dir .local/pgbouncer --need valgrind --pgbouncer -- cargo test --workspace
+
+# Every figure beside the limit of its parts: a quarter of an hour after the build, on a quiet machine.
+# BENCHES="send place" make bench measures only those; docs/PERFORMANCE.md says what came of it.
+bench:
+	cargo build --release --workspace --bins
+	target/release/wahacast bench $(BENCHES)
 
 # Five fixed seeds and three fresh ones, ten minutes of load each, two side by side: about an hour.
 # SEEDS="1 2" MINUTES=2 JOBS=1 make chaos does less; docs/EVIDENCE.md says what came of it.
