@@ -19,7 +19,7 @@ pub const ARROWS: &[(&str, &[&str])] = &[
     // Shares no type with the client that it tests.
     ("waha-sim", &[]),
     // Drives the deployed binaries from outside; store, to audit the ledger.
-    ("wahacast", &["store"]),
+    ("wahacast", &["models", "store"]),
     ("testkit", &["store"]),
     ("costs", &["models", "policy", "waha"]),
     ("tidy", &[]),

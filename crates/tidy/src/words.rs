@@ -29,8 +29,8 @@ const SQL: &[&str] = &[
     concat!("CREATE", " TABLE "),
     concat!("TRUN", "CATE "),
 ];
-/// Where SQL belongs: the ledger, what makes databases for tests and for `wahacast up`, and the bare
-/// statements that the ledger's figures stand beside.
+/// Where SQL belongs: the ledger, what makes databases for tests and for `wahacast up`, and the
+/// bare statements that the ledger's figures stand beside.
 const SPEAKERS: &[&str] = &[
     "crates/store/",
     "crates/testkit/",

@@ -2,7 +2,8 @@
 //!
 //! It starts private servers (PostgreSQL, RabbitMQ) and the same binaries that are deployed as
 //! child processes, watches them, and stops them in order. Absent on purpose: any business rule; it
-//! speaks to the system only through its HTTP interface, and reads the ledger where it audits or measures it.
+//! speaks to the system only through its HTTP interface, and reads the ledger where it audits or
+//! measures it.
 
 mod audit;
 mod bench;

@@ -23,8 +23,25 @@ const WITHOUT: &[(&str, &str)] = &[
         "campaigns::situation::SITUATION",
         "a campaign's reason: its number's earlier open campaigns",
     ),
+    (
+        "campaigns::prospect::PROSPECT",
+        "what lies before new campaigns: their numbers' open ones, a hundred at most",
+    ),
     ("figures::FIGURES", "sums for people"),
     ("figures::STATES", "sums for people"),
+    (
+        "retention::HELD",
+        "a month whose campaigns have not all ended, once a round",
+    ),
+    ("retention::PAST", "months past retention, once a round"),
+    (
+        "retention::TRACES",
+        "what months past retention leave, a batch at a time",
+    ),
+    (
+        "retention::mark",
+        "campaigns past retention, a batch at a time",
+    ),
     (
         "roster::roster",
         "the first open campaign of each number, when a lane or number is loaded",

@@ -1,5 +1,5 @@
-//! The statements of the benches: here what fills the ledger, below what the bare ledger could do at
-//! best, and what is looked at to judge.
+//! The statements of the benches: here what fills the ledger, below what the bare ledger could do
+//! at best, and what is looked at to judge.
 
 mod limits;
 mod marks;

@@ -1,5 +1,5 @@
-//! What the bare ledger could do at best: the same rows by hand-written statements, and nothing else
-//! kept true.
+//! What the bare ledger could do at best: the same rows by hand-written statements, and nothing
+//! else kept true.
 
 use anyhow::Context;
 use bytes::{BufMut, BytesMut};
