@@ -24,7 +24,7 @@ type Entry = (&'static str, u32, fn() -> Case);
 pub(crate) const CASES: &[Entry] = &[
     ("lane_alone", 1_000, || waiting(1)),
     ("lane_100_waiting", 500, || waiting(100)),
-    ("lane_10000_waiting", 10, || waiting(10_000)),
+    ("lane_10000_waiting", 200, || waiting(10_000)),
     ("lane_100_idle", 1_000, || among_idle(100)),
     ("lane_10000_idle", 1_000, || among_idle(10_000)),
     ("placement_100", 200, || placement(100)),

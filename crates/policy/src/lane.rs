@@ -17,10 +17,14 @@
 //! With equal switch delays a lane never idles while these rules allow a message; with unequal
 //! ones it may, for their difference, because the one whose turn it is has the longer one.
 
+mod line;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use models::delays::Delays;
+
+use line::{Line, Waiting};
 
 /// A point on a monotonic clock: the time since some origin of the caller's.
 pub type Moment = Duration;
@@ -72,22 +76,12 @@ struct Turn<K> {
     messages: u32,
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    ready_at: Moment,
-    switch_delay: Duration,
-}
-
 /// One lane's state. `K` names a sender.
 #[derive(Debug, Clone)]
 pub struct Lane<K> {
     turn_messages: u32,
     /// Senders with something to say and no request under way.
-    waiting: BTreeMap<K, Waiting>,
-    /// The same, by the moment they are ready.
-    by_ready: BTreeSet<(Moment, K)>,
-    /// How many of them have a switch delay.
-    switchers: usize,
+    waiting: Line<K>,
     /// Senders whose request is under way.
     speaking: BTreeSet<K>,
     /// When each sender last spoke or began to wait, in steps of `step`.
@@ -106,9 +100,7 @@ impl<K: Copy + Ord> Lane<K> {
     pub fn new(turn_messages: u32, floor: Option<Moment>) -> Self {
         Self {
             turn_messages: turn_messages.max(1),
-            waiting: BTreeMap::new(),
-            by_ready: BTreeSet::new(),
-            switchers: 0,
+            waiting: Line::new(),
             speaking: BTreeSet::new(),
             served: BTreeMap::new(),
             step: 0,
@@ -121,25 +113,18 @@ impl<K: Copy + Ord> Lane<K> {
 
     /// A sender has something to say, not before `ready_at`. Saying it again changes both values.
     pub fn wait(&mut self, sender: K, ready_at: Moment, switch_delay: Duration) {
-        self.silence(sender);
-        self.waiting.insert(
-            sender,
-            Waiting {
-                ready_at,
-                switch_delay,
-            },
-        );
-        self.by_ready.insert((ready_at, sender));
-        self.switchers += usize::from(!switch_delay.is_zero());
-        self.served.entry(sender).or_insert(self.step);
+        let served = *self.served.entry(sender).or_insert(self.step);
+        let waiting = Waiting {
+            ready_at,
+            switch_delay,
+            served,
+        };
+        self.waiting.add(sender, waiting);
     }
 
     /// A sender has nothing to say for now.
     pub fn silence(&mut self, sender: K) {
-        if let Some(old) = self.waiting.remove(&sender) {
-            self.by_ready.remove(&(old.ready_at, sender));
-            self.switchers -= usize::from(!old.switch_delay.is_zero());
-        }
+        self.waiting.remove(sender);
     }
 
     /// Forgets a sender that has left the lane; one that comes back queues up as a new one.
@@ -195,24 +180,24 @@ impl<K: Copy + Ord> Lane<K> {
 
     /// Who speaks next, and when.
     pub fn next(&self, now: Moment) -> Next<K> {
-        let Some(&(first_ready, first)) = self.by_ready.first() else {
-            return Next::Quiet;
-        };
-        if self.switchers == 0 {
+        if self.waiting.least_delay().is_none() {
             // Nobody who waits sees the others: each speaks as soon as it is ready.
-            return at(first, Some(first_ready), now);
+            return match self.waiting.free().next() {
+                Some((ready_at, sender)) => at(sender, Some(ready_at), now),
+                None => Next::Quiet,
+            };
         }
         let holder = self
             .turn
-            .and_then(|turn| Some((turn, self.waiting.get(&turn.holder)?)));
+            .and_then(|turn| Some((turn, self.waiting.get(turn.holder)?)));
         if let Some((turn, waiting)) = holder {
             let (own, others) = (
                 self.opens_at(turn.holder, waiting),
-                self.others(turn.holder),
+                self.soonest(Some(turn.holder)),
             );
             if turn.messages >= self.turn_messages {
                 let until = own.unwrap_or(waiting.ready_at).max(now);
-                if let Some((sender, waiting)) = self.longest_waiting(turn.holder, until) {
+                if let Some((sender, waiting)) = self.longest_waiting(Some(turn.holder), until) {
                     return at(sender, self.opens_at(sender, waiting), now);
                 }
             }
@@ -225,46 +210,63 @@ impl<K: Copy + Ord> Lane<K> {
 
     /// The turn goes to the longest-waiting of those who could speak by the time anyone may.
     fn pass_turn(&self, now: Moment) -> Next<K> {
-        let soonest = self
+        let Some(soonest) = self.soonest(None) else {
+            return Next::Quiet;
+        };
+        match self.longest_waiting(None, soonest.max(now)) {
+            Some((sender, waiting)) => at(sender, self.opens_at(sender, waiting), now),
+            None => Next::Quiet,
+        }
+    }
+
+    /// Of those other than `except` that are ready by `until`, the one that waits longest.
+    fn longest_waiting(&self, except: Option<K>, until: Moment) -> Option<(K, &Waiting)> {
+        let sender = self.waiting.longest(until, except)?;
+        Some((sender, self.waiting.get(sender)?))
+    }
+
+    /// The soonest moment at which anybody but `except` may speak.
+    fn soonest(&self, except: Option<K>) -> Option<Moment> {
+        let mut free = self
             .waiting
-            .iter()
-            .filter_map(|(sender, w)| self.opens_at(*sender, w))
-            .min();
-        let Some(soonest) = soonest else {
-            return Next::Quiet;
-        };
-        let candidates = self
-            .by_ready
-            .iter()
-            .take_while(|(ready, _)| *ready <= soonest.max(now));
-        let chosen = candidates
-            .map(|(_, sender)| *sender)
-            .min_by_key(|s| (self.served(*s), *s));
-        let Some(sender) = chosen else {
-            return Next::Quiet;
-        };
-        at(sender, self.opens_at(sender, &self.waiting[&sender]), now)
+            .free()
+            .filter(|(_, sender)| Some(*sender) != except);
+        let free = free.next().map(|(ready_at, _)| ready_at);
+        let switching = self.soonest_switch(except);
+        [free, switching].into_iter().flatten().min()
     }
 
-    /// Of those other than the holder that are ready by `until`, the one that waits longest.
-    fn longest_waiting(&self, holder: K, until: Moment) -> Option<(K, &Waiting)> {
-        let ready = self
-            .by_ready
-            .iter()
-            .take_while(|(ready, _)| *ready <= until);
-        let others = ready
-            .map(|(_, sender)| *sender)
-            .filter(|sender| *sender != holder);
-        let sender = others.min_by_key(|sender| (self.served(*sender), *sender))?;
-        Some((sender, self.waiting.get(&sender)?))
-    }
-
-    /// The soonest moment at which anybody but the holder may speak.
-    fn others(&self, holder: K) -> Option<Moment> {
-        let others = self.waiting.iter().filter(|(sender, _)| **sender != holder);
-        others
-            .filter_map(|(sender, waiting)| self.opens_at(*sender, waiting))
-            .min()
+    /// The same of those with a switch delay. Looks at those who are ready first until the rest can
+    /// only be later: nobody opens before it is ready, nor sooner after the lane's last answer than
+    /// by the least of all switch delays.
+    fn soonest_switch(&self, except: Option<K>) -> Option<Moment> {
+        let opens_at = |sender: K| {
+            let waiting = self
+                .waiting
+                .get(sender)
+                .filter(|w| !w.switch_delay.is_zero());
+            self.opens_at(sender, waiting.filter(|_| Some(sender) != except)?)
+        };
+        // Whoever spoke last keeps its distance from an earlier answer, and whoever speaks is not
+        // in its own way.
+        let last = self.last_answer.map(|(last, _)| last);
+        if let Some(speaking) = self.speaking.first() {
+            return opens_at(*speaking);
+        }
+        let answered = self.last_answer.map(|(_, moment)| moment).max(self.floor);
+        let least = answered.zip(self.waiting.least_delay());
+        let least = least.map(|(answered, delay)| answered + delay);
+        let mut soonest = last.and_then(opens_at);
+        for (ready_at, sender) in self.waiting.switching() {
+            let bound = ready_at.max(least.unwrap_or_default());
+            if soonest.is_some_and(|soonest| soonest <= bound) {
+                break;
+            }
+            if Some(sender) != last {
+                soonest = [soonest, opens_at(sender)].into_iter().flatten().min();
+            }
+        }
+        soonest
     }
 
     /// When R1, R2 and R3 allow a sender; `None` while another's request is in its way.
@@ -285,10 +287,6 @@ impl<K: Copy + Ord> Lane<K> {
             .map(|answered| answered + waiting.switch_delay);
         Some(open.unwrap_or_default().max(waiting.ready_at))
     }
-
-    fn served(&self, sender: K) -> u64 {
-        self.served.get(&sender).copied().unwrap_or_default()
-    }
 }
 
 fn at<K>(sender: K, opens_at: Option<Moment>, now: Moment) -> Next<K> {
@@ -302,6 +300,7 @@ fn at<K>(sender: K, opens_at: Option<Moment>, now: Moment) -> Next<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const fn ms(ms: u64) -> Moment {
         Moment::from_millis(ms)
@@ -394,5 +393,119 @@ mod tests {
         let mut lane = Lane::new(30, Some(ms(100)));
         lane.wait('a', ms(0), ms(500));
         assert_eq!(lane.next(ms(0)), Next::At(ms(600)));
+    }
+
+    /// The rules as they stand in the head of this file, looking at everybody each time.
+    struct Plain<'a>(&'a Lane<u8>, Vec<(u8, Waiting)>);
+
+    impl Plain<'_> {
+        fn soonest(&self, except: Option<u8>) -> Option<Moment> {
+            let others = self.1.iter().filter(|(sender, _)| Some(*sender) != except);
+            others
+                .filter_map(|(sender, waiting)| self.0.opens_at(*sender, waiting))
+                .min()
+        }
+
+        fn longest(&self, except: Option<u8>, until: Moment) -> Option<&(u8, Waiting)> {
+            let ready = self
+                .1
+                .iter()
+                .filter(|(_, waiting)| waiting.ready_at <= until);
+            let others = ready.filter(|(sender, _)| Some(*sender) != except);
+            others.min_by_key(|(sender, waiting)| (waiting.served, *sender))
+        }
+
+        fn next(&self, now: Moment) -> Next<u8> {
+            let Self(lane, line) = self;
+            if line
+                .iter()
+                .all(|(_, waiting)| waiting.switch_delay.is_zero())
+            {
+                let first = line
+                    .iter()
+                    .min_by_key(|(sender, waiting)| (waiting.ready_at, *sender));
+                let speak = first.map(|(sender, w)| at(*sender, Some(w.ready_at), now));
+                return speak.unwrap_or(Next::Quiet);
+            }
+            let holder = lane.turn.and_then(|turn| {
+                let holder = line.iter().find(|(sender, _)| *sender == turn.holder);
+                Some((turn, holder?.1))
+            });
+            if let Some((turn, waiting)) = holder {
+                let own = lane.opens_at(turn.holder, &waiting);
+                let others = self.soonest(Some(turn.holder));
+                if turn.messages >= lane.turn_messages {
+                    let until = own.unwrap_or(waiting.ready_at).max(now);
+                    if let Some((sender, waiting)) = self.longest(Some(turn.holder), until) {
+                        return at(*sender, lane.opens_at(*sender, waiting), now);
+                    }
+                }
+                if own.is_some_and(|own| others.is_none_or(|others| own <= others.max(now))) {
+                    return at(turn.holder, own, now);
+                }
+            }
+            let Some(soonest) = self.soonest(None) else {
+                return Next::Quiet;
+            };
+            let chosen = self.longest(None, soonest.max(now));
+            let next = chosen.map(|(sender, w)| at(*sender, lane.opens_at(*sender, w), now));
+            next.unwrap_or(Next::Quiet)
+        }
+    }
+
+    #[derive(Debug, Clone)]
+    enum Happens {
+        Wait(u8, u64, u64),
+        Silence(u8),
+        Forget(u8),
+        Begin(u8),
+        End(u8, bool),
+        Pass(u64),
+    }
+
+    fn happens() -> impl Strategy<Value = Happens> {
+        let sender = || 0..12_u8;
+        prop_oneof![
+            6 => (sender(), 0..400_u64, prop::sample::select(vec![0, 20, 50, 50, 50, 90]))
+                .prop_map(|(sender, ready, delay)| Happens::Wait(sender, ready, delay)),
+            1 => sender().prop_map(Happens::Silence),
+            1 => sender().prop_map(Happens::Forget),
+            2 => sender().prop_map(Happens::Begin),
+            4 => (sender(), any::<bool>()).prop_map(|(sender, left)| Happens::End(sender, left)),
+            3 => (0..60_u64).prop_map(Happens::Pass),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn looking_at_few_comes_to_the_same_as_looking_at_everybody(
+            turn in 1..4_u32, floor in prop::option::of(0..100_u64),
+            events in prop::collection::vec(happens(), 1..60),
+        ) {
+            let mut lane = Lane::new(turn, floor.map(ms));
+            let mut now = ms(0);
+            for event in events {
+                match event {
+                    Happens::Wait(sender, ready, delay) => {
+                        lane.wait(sender, ms(ready), ms(delay));
+                    }
+                    Happens::Silence(sender) => lane.silence(sender),
+                    Happens::Forget(sender) => lane.forget(sender),
+                    // As a lane's task does it, but now and then somebody else's turn.
+                    Happens::Begin(sender) => match lane.next(now) {
+                        Next::Speak(next) => lane.begin(next),
+                        _ if lane.waiting.get(sender).is_some() => lane.begin(sender),
+                        _ => {}
+                    },
+                    Happens::End(sender, left) => lane.end(sender, left.then_some(now)),
+                    Happens::Pass(time) => now += ms(time),
+                }
+                let line = (0..12).filter_map(|sender| Some((sender, *lane.waiting.get(sender)?)));
+                let line = line.collect();
+                prop_assert_eq!(lane.next(now), Plain(&lane, line).next(now));
+            }
+        }
     }
 }
