@@ -5,11 +5,15 @@
 //! comes when the process is ending, is stored by itself: nobody is refused for being small.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::Shutdown;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use store::campaigns::{self as ledger, Acceptance, Submitted};
 use store::{Store, StoreError};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use crate::problem::Problem;
 
@@ -17,9 +21,12 @@ use crate::problem::Problem;
 const GROUP_MAX: usize = 64;
 /// Campaigns that may wait: what two seconds bring. More are stored each by itself.
 const WAITING_MAX: usize = 4_096;
-/// Groups under way at once. The second one gathers and is sent while the first is committed, and
-/// goes on when the first has to wait for the lock of a session that is being deleted.
-const GROUPS: usize = 2;
+/// How long the next group waits for the one before. Usually that is the pace: what comes in the
+/// meantime costs one commit together. But a group that waits for the lock of a session that is
+/// being deleted must not hold up everybody.
+const TURN: Duration = Duration::from_millis(50);
+/// Groups that may be late at once; each holds a connection.
+const LATE_MAX: usize = 3;
 
 type Answer = oneshot::Sender<Result<Acceptance, Problem>>;
 type Waiting = (Submitted, Answer);
@@ -32,25 +39,20 @@ pub struct Intake {
 }
 
 /// The small campaigns that have not been looked at yet.
-#[derive(Clone)]
 pub struct Queue {
     store: Store,
-    small: Arc<Mutex<mpsc::Receiver<Waiting>>>,
+    small: mpsc::Receiver<Waiting>,
 }
 
-/// An intake, and its queues, which [`run`] must be given one each.
-pub fn queues(store: &Store) -> (Intake, [Queue; GROUPS]) {
+/// An intake, and its queue, which [`run`] must be given.
+pub fn queue(store: &Store) -> (Intake, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let receiver = Arc::new(Mutex::new(receiver));
-    let queue = || Queue {
+    let (store, small) = (store.clone(), sender);
+    let queue = Queue {
         store: store.clone(),
-        small: Arc::clone(&receiver),
+        small: receiver,
     };
-    let intake = Intake {
-        store: store.clone(),
-        small: sender,
-    };
-    (intake, std::array::from_fn(|_| queue()))
+    (Intake { store, small }, queue)
 }
 
 impl Intake {
@@ -84,25 +86,36 @@ async fn alone(store: &Store, (new, recipients): Submitted) -> Result<Acceptance
 }
 
 /// Stores groups until shutdown, and then what still waits.
-pub async fn run(queue: Queue, shutdown: Shutdown) {
+pub async fn run(mut queue: Queue, shutdown: Shutdown) {
+    let mut late = FuturesUnordered::new();
     loop {
         let mut group = Vec::new();
-        let mut small = queue.small.lock().await;
         tokio::select! {
             biased;
-            taken = small.recv_many(&mut group, GROUP_MAX) => if taken == 0 { return },
-            () = shutdown.requested() => small.close(),
+            Some(()) = late.next() => continue,
+            taken = queue.small.recv_many(&mut group, GROUP_MAX), if late.len() < LATE_MAX => {
+                if taken == 0 {
+                    break;
+                }
+            }
+            () = shutdown.requested(), if !queue.small.is_closed() => queue.small.close(),
         }
-        // The other queue gathers while this one writes.
-        drop(small);
         if group.is_empty() {
             continue;
         }
-        metrics::histogram!("gateway_accept_group_rows").record(group.len() as f64);
-        let (group, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-        let stored = together(&queue.store, &group).await;
-        answer(&queue.store, stored, group.into_iter().zip(answers)).await;
+        let mut written = Box::pin(write(queue.store.clone(), group));
+        if timeout(TURN, &mut written).await.is_err() {
+            late.push(written);
+        }
     }
+    while late.next().await.is_some() {}
+}
+
+async fn write(store: Store, group: Vec<Waiting>) {
+    metrics::histogram!("gateway_accept_group_rows").record(group.len() as f64);
+    let (group, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+    let stored = together(&store, &group).await;
+    answer(&store, stored, group.into_iter().zip(answers)).await;
 }
 
 async fn together(store: &Store, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {

@@ -19,6 +19,10 @@ const LEASE: Duration = Duration::from_secs(30);
 /// How often to look when nobody says that there is something.
 pub const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// Between two looks that are asked for: under load a batch gathers meanwhile, which costs as much
+/// as a single job. A job that comes alone has nothing before it to wait for.
+pub const PAUSE: Duration = Duration::from_millis(20);
+
 /// Why a step did not hand everything over.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {

@@ -82,11 +82,9 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let (acks, queue) = acks::queue(limits.reports_waiting);
     let written = acks::run(store.clone(), queue, process.shutdown.clone());
     process.supervisor.spawn("ack writer", written);
-    let (intake, queues) = intake::queues(&store);
-    for queue in queues {
-        let stored = intake::run(queue, process.shutdown.clone());
-        process.supervisor.spawn("intake", stored);
-    }
+    let (intake, queue) = intake::queue(&store);
+    let stored = intake::run(queue, process.shutdown.clone());
+    process.supervisor.spawn("intake", stored);
     Ok(Gateway {
         store,
         broker,
@@ -162,9 +160,15 @@ fn relay_outbox(process: &Process<GatewaySettings>, gateway: &Gateway) {
         |name, every| Periodic::new(name, every, Clock::clone(clock), Shutdown::clone(shutdown));
     let publisher = Arc::new(Publisher::new(gateway.broker.clone()));
     let store = gateway.store.clone();
+    let waits = Clock::clone(clock);
     let step = move || {
         let (store, publisher) = (store.clone(), Arc::clone(&publisher));
-        async move { relay::step(&store, &publisher).await }
+        let clock = waits.clone();
+        async move {
+            relay::step(&store, &publisher).await?;
+            clock.sleep(relay::PAUSE).await;
+            Ok::<(), relay::RelayError>(())
+        }
     };
     let wake = Arc::clone(&gateway.accepted);
     let loops = periodic("outbox relay", relay::LOOK_EVERY).wake_on(wake);

@@ -106,3 +106,53 @@ fn entry(rest: &str, draft: &mut Draft) -> Result<usize, Problem> {
     }
     Ok(values.byte_offset())
 }
+
+#[cfg(test)]
+mod tests {
+    use chassis::config::{Settings, Source};
+
+    use super::*;
+
+    fn read(recipients: &str) -> Result<usize, Vec<String>> {
+        let limits = LimitSettings::from_source(&Source::from_pairs([("MAX_RECIPIENTS", "9")]));
+        let body = format!(
+            "{{\"sender_number\": \"42108077\", \"template\": \"x\", \"recipients\": {recipients}}}"
+        );
+        let read = whole(&Bytes::from(body), &Arc::new(limits.unwrap()));
+        read.map(|submission| submission.recipients.len())
+            .map_err(|problem| {
+                problem
+                    .errors
+                    .into_iter()
+                    .map(|fault| fault.pointer)
+                    .collect()
+            })
+    }
+
+    #[test]
+    fn an_array_is_read_to_its_end_whatever_its_entries_are() {
+        let plain = r#"[ "1000001" ,"1000002",{"number":"1000003","variables":{"a":"],["}}
+            , {"number": "1000\u00304", "variables": {"a": "\"]"}} ]"#;
+        assert_eq!(read(plain), Ok(4));
+        let wrong = r#"["]", [[], "1000001"], 7, null, {"number": {"x": "}]"}}, "1000001", true]"#;
+        let pointers = [
+            "/recipients/0",
+            "/recipients/1",
+            "/recipients/2",
+            "/recipients/3",
+            "/recipients/4/number",
+            "/recipients/6",
+        ];
+        assert_eq!(read(wrong), Err(pointers.map(str::to_owned).to_vec()));
+        for nobody in ["[]", "[ \n]", "7", "{}"] {
+            assert!(
+                read(nobody)
+                    .unwrap_err()
+                    .contains(&"/recipients".to_owned()),
+                "{nobody}"
+            );
+        }
+        let ten = format!("[{}]", ["\"1000001\""; 10].join(","));
+        assert_eq!(read(&ten), Err(vec!["/recipients".to_owned()]));
+    }
+}

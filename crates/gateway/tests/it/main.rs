@@ -7,6 +7,7 @@ mod bad_days;
 mod campaigns;
 mod delays;
 mod flat;
+mod intake;
 mod monitoring;
 mod openapi;
 mod sending;

@@ -33,19 +33,19 @@ pub struct Prospect {
 
 /// Older campaigns that are counted. Whoever waits behind more learns of the end when he asks for
 /// the campaign's status; counting them for each new campaign would cost more than storing it.
-const COUNTED_MAX: i64 = 100;
+const COUNTED_MAX: i64 = 50;
 
 /// One look for any number of campaigns; who speaks on a worker is counted once for all of its
-/// senders.
+/// senders. The limits of one keep the planner from reading all open campaigns for it.
 const PROSPECT: &str = "
     WITH asked AS MATERIALIZED (
         SELECT a.phone, a.campaign, s.worker_id
         FROM unnest($1::text[], $2::uuid[]) AS a (phone, campaign)
         LEFT JOIN sessions s ON s.phone = a.phone AND s.wanted <> 'GONE'
     ), crowds AS MATERIALIZED (
-        SELECT w.worker_id, (SELECT count(*) FROM sessions o WHERE o.worker_id = w.worker_id
-            AND EXISTS (SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL))
-            AS speakers
+        SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (
+                SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL LIMIT 1) one
+            WHERE o.worker_id = w.worker_id) AS speakers
         FROM (SELECT DISTINCT worker_id FROM asked WHERE worker_id IS NOT NULL) w
     )
     SELECT a.campaign, now(), d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
@@ -53,7 +53,8 @@ const PROSPECT: &str = "
         d.last_sent_at, d.campaign_ended_at, COALESCE(c.speakers, 0), e.campaigns, e.messages
     FROM asked a
     JOIN senders d ON d.phone = a.phone
-    LEFT JOIN settings g ON true
+    LEFT JOIN (SELECT message_delay_ms, sender_switch_delay_ms, campaign_delay_ms
+        FROM settings LIMIT 1) g ON true
     LEFT JOIN crowds c ON c.worker_id = a.worker_id
     CROSS JOIN LATERAL (
         SELECT count(*) AS campaigns, COALESCE(sum(o.open), 0)::bigint AS messages
