@@ -67,7 +67,7 @@ pub(crate) async fn fill_bare_ledger(db: &Client, rows: usize) -> anyhow::Result
     db.batch_execute("TRUNCATE bare").await?;
     db.execute(
         "INSERT INTO bare (campaign_id, ordinal, recipient)
-        SELECT $1, n, ($2 + n)::text FROM generate_series(0, $3::integer - 1) AS n",
+        SELECT $1, n, ($2::bigint + n)::text FROM generate_series(0, $3::integer - 1) AS n",
         &[&BARE, &super::FIRST_RECIPIENT, &i32::try_from(rows)?],
     )
     .await?;
