@@ -179,7 +179,7 @@ impl Rows {
     ///
     /// # Errors
     /// When the disk does not give back what it took.
-    pub fn next(&mut self) -> Result<Option<SpooledRow<'_>>, StoreError> {
+    pub fn take_next(&mut self) -> Result<Option<SpooledRow<'_>>, StoreError> {
         if self.spool.rows == 0 {
             return Ok(None);
         }
@@ -277,12 +277,12 @@ mod tests {
             let (number, variables) = numbered(n);
             let variables = variables.as_deref();
             assert_eq!(
-                read.next().unwrap(),
+                read.take_next().unwrap(),
                 Some(SpooledRow { number, variables }),
                 "{n}"
             );
         }
-        assert_eq!(read.next().unwrap(), None);
+        assert_eq!(read.take_next().unwrap(), None);
     }
 
     #[test]
@@ -320,7 +320,10 @@ mod tests {
         let mut rows = spool.into_rows().unwrap();
         for _ in 0..3 {
             let variables = Some(long.as_str());
-            assert_eq!(rows.next().unwrap(), Some(SpooledRow { number, variables }));
+            assert_eq!(
+                rows.take_next().unwrap(),
+                Some(SpooledRow { number, variables })
+            );
         }
     }
 
@@ -337,8 +340,8 @@ mod tests {
         spool.push(number, None).unwrap();
         spool.rows = 2;
         let mut rows = spool.into_rows().unwrap();
-        assert!(rows.next().unwrap().is_some());
-        assert!(matches!(rows.next(), Err(StoreError::Spool(_))));
+        assert!(rows.take_next().unwrap().is_some());
+        assert!(matches!(rows.take_next(), Err(StoreError::Spool(_))));
         assert!(rows_of(&[1; 12]).is_err());
     }
 }

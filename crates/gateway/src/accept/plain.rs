@@ -1,6 +1,6 @@
 //! One recipient in the form that nearly all have, read without a single allocation.
 //!
-//! Always true: what is read here is exactly what [`super::recipient`] would read, and whatever
+//! Always true: what is read here is exactly what [`super::recipient()`] would read, and whatever
 //! is not plain, or wrong in any way, is left to it. So a fault has one wording, and this may
 //! give up as soon as anything is unusual.
 

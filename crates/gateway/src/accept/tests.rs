@@ -49,7 +49,7 @@ fn submit(body: &str) -> Result<Submission, Problem> {
 /// What a spool holds.
 fn spooled(spool: Spool) -> Vec<(String, Option<String>)> {
     let (mut rows, mut found) = (spool.into_rows().unwrap(), Vec::new());
-    while let Some(row) = rows.next().unwrap() {
+    while let Some(row) = rows.take_next().unwrap() {
         let number = row.number.number().digits().to_owned();
         found.push((number, row.variables.map(str::to_owned)));
     }

@@ -80,7 +80,7 @@ impl Encoder {
     /// Adds rows up to a chunk's size, or all that are left and the trailer.
     fn fill(mut self, mut buffer: BytesMut) -> Encoded {
         while buffer.len() < CHUNK {
-            let Some(message) = self.rows.next()? else {
+            let Some(message) = self.rows.take_next()? else {
                 buffer.put_i16(TRAILER);
                 return Ok((buffer.freeze(), None));
             };
