@@ -37,7 +37,11 @@ pub(crate) fn heard(sim: &Sim, req: &Req, worker: Option<usize>) -> Answer {
     let (next, messages) = sim
         .heard
         .read(after.unwrap_or(0), limit.min(HEARD_MAX), worker);
-    Answer::Json(200, json!({"next": next, "messages": messages}))
+    let newest = sim.heard.newest();
+    Answer::Json(
+        200,
+        json!({"next": next, "newest": newest, "messages": messages}),
+    )
 }
 
 /// The calls below `/control/N`.

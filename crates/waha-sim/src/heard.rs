@@ -126,6 +126,14 @@ impl HeardLog {
     }
 }
 
+impl HeardLog {
+    /// The number of the newest entry; 0 before the first.
+    pub(crate) fn newest(&self) -> u64 {
+        let log = self.lock();
+        log.dropped + log.entries.len() as u64
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

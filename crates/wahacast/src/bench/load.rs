@@ -54,6 +54,7 @@ struct Heard {
 #[derive(Deserialize)]
 struct Page {
     next: u64,
+    newest: u64,
     messages: Vec<Heard>,
 }
 
@@ -139,8 +140,7 @@ impl Kept {
 
 /// The place of the newest message in the simulator's log.
 async fn heard_so_far(stage: &Stage) -> anyhow::Result<u64> {
-    let page = page(stage, u64::MAX - 1, 1).await?;
-    Ok(page.next)
+    Ok(page(stage, 0, 1).await?.newest)
 }
 
 async fn page(stage: &Stage, after: u64, limit: usize) -> anyhow::Result<Page> {

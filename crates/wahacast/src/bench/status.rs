@@ -67,7 +67,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
         cost: "p99, ms",
         lines: vec![("status".to_owned(), p99)],
     });
-    list(&stage, report).await
+    list(&stage, &phones[0], report).await
 }
 
 /// Rounds of answers a second, and the median of the rounds' p99 in milliseconds.
@@ -122,10 +122,13 @@ async fn ask(
     Ok(waits)
 }
 
-/// Pages of the list of all campaigns, on the largest ledger.
-async fn list(stage: &Stage, report: &mut Report) -> anyhow::Result<()> {
+/// Pages of the list of a number's campaigns, on the largest ledger.
+async fn list(stage: &Stage, sender: &str, report: &mut Report) -> anyhow::Result<()> {
     let http = Http::new();
-    let url = format!("{}/api/campaigns?limit=50", stage.gateway);
+    let url = format!(
+        "{}/api/campaigns?sender_number={sender}&limit=50",
+        stage.gateway
+    );
     let mut waits = Vec::new();
     for _ in 0..100 {
         let began = Instant::now();
