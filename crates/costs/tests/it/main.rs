@@ -22,7 +22,7 @@ const BOUNDS: &[(&str, u64)] = &[
     ("answer_accepted", 19_000),
     ("answer_refused", 9_800),
     ("template", 1_600),
-    ("phone", 940),
+    ("phone", 1_450),
     ("webhook_ack", 54_000),
     ("send_body", 5_300),
 ];
