@@ -51,6 +51,9 @@ const BENCHES: [&str; 12] = [
     "recover",
 ];
 
+/// What every message says, ours and the limits' alike.
+const TEXT: &str = "Hello, this is a measured message of usual length.";
+
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Extent {

@@ -236,6 +236,11 @@ async fn group(db: &TestDatabase, senders: &[PhoneNumber]) -> Vec<Option<Box<Acc
         .collect()
 }
 
+fn campaigns_before(answers: &[Option<Box<Accepted>>], n: usize) -> Option<i64> {
+    let prospect = answers[n].as_ref().unwrap().prospect.unwrap();
+    prospect.campaigns_before
+}
+
 #[tokio::test]
 async fn of_a_group_those_are_stored_whose_number_has_a_session() {
     let (db, sender) = scene().await;
@@ -249,14 +254,7 @@ async fn of_a_group_those_are_stored_whose_number_has_a_session() {
     let wanted = stored(&db, alone.campaign.id).await;
     let of_sender = answers[2].as_ref().unwrap();
     assert_eq!(stored(&db, of_sender.campaign.id).await, wanted);
-    let before = |n: usize| {
-        answers[n]
-            .as_ref()
-            .unwrap()
-            .prospect
-            .unwrap()
-            .campaigns_before
-    };
+    let before = |n: usize| campaigns_before(&answers, n);
     assert_eq!([0, 2, 3].map(before), [Some(0), Some(1), Some(1)]);
     assert_eq!(count(&db, "messages").await, 8);
     assert_eq!(count(&db, "outbox").await, 4);
@@ -267,13 +265,6 @@ async fn only_so_many_campaigns_before_one_are_counted() {
     let (db, sender) = scene().await;
     let many: Vec<_> = std::iter::repeat_n(sender, 52).collect();
     let answers = group(&db, &many).await;
-    let before = |n: usize| {
-        answers[n]
-            .as_ref()
-            .unwrap()
-            .prospect
-            .unwrap()
-            .campaigns_before
-    };
+    let before = |n: usize| campaigns_before(&answers, n);
     assert_eq!([0, 50, 51].map(before), [Some(0), Some(50), None]);
 }

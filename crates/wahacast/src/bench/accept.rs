@@ -11,12 +11,13 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::Extent;
 use super::cost::{self, Cpu};
 use super::figure::{Rounds, Row, Target, quantile};
+use super::fleet::numbers;
 use super::report::Report;
 use super::sql;
 use super::stage::{Hall, Scene, Stage, until};
+use super::{Extent, TEXT};
 
 /// Clients of `accept-small`, and connections of its limit.
 const CLIENTS: usize = 32;
@@ -29,7 +30,7 @@ const RECIPIENTS: usize = 100_000;
 pub(crate) async fn ready(hall: &Hall) -> anyhow::Result<(Stage, Client, Vec<String>)> {
     let stage = hall.stage(Scene::default()).await?;
     let db = stage.db().await?;
-    let phones: Vec<String> = (0..CLIENTS).map(|n| format!("2164{n:07}")).collect();
+    let phones = numbers(CLIENTS);
     let worker = [Uuid::now_v7()];
     sql::add_workers(&db, &worker, &["http://127.0.0.1:9"], &["key"], 100).await?;
     sql::add_sessions(&db, &phones, &[worker[0]; CLIENTS]).await?;
@@ -91,7 +92,7 @@ async fn submit(
         for n in 0..each {
             let to = 491_000_000_000_u64 + n as u64;
             let body = json!({"sender_number": phone, "recipients": [to.to_string()],
-                "template": "Hello, this is a measured message of usual length."});
+                "template": TEXT});
             let id = accepted(http.post(format!("{}/api/send", stage.gateway)).json(&body)).await?;
             let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos() as f64 / 1e9;
             answered.push((id, now));
@@ -150,7 +151,7 @@ pub(crate) async fn large(hall: &Hall, extent: Extent, report: &mut Report) -> a
     let (stage, db, phones) = ready(hall).await?;
     let recipients = recipients(extent.of(RECIPIENTS));
     let body = json!({"sender_number": phones[0], "recipients": recipients,
-        "template": "Hello, this is a measured message of usual length."});
+        "template": TEXT});
     let body = bytes::Bytes::from(serde_json::to_vec(&body)?);
     let http = Http::builder().timeout(Duration::from_secs(120)).build()?;
     let mut rounds = Rounds::default();

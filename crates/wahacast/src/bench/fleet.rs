@@ -23,10 +23,15 @@ pub(crate) struct Fleet {
     pub(crate) places: Vec<usize>,
 }
 
+/// Numbers that send, all of them different.
+pub(crate) fn numbers(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("2164{n:07}")).collect()
+}
+
 impl Fleet {
     /// Links `senders` numbers, spread over all workers of a stage, and writes them down.
     pub(crate) async fn link(stage: &Stage, db: &Client, senders: usize) -> anyhow::Result<Self> {
-        let phones: Vec<String> = (0..senders).map(|n| format!("2164{n:07}")).collect();
+        let phones = numbers(senders);
         let places: Vec<usize> = (0..senders).map(|n| n % stage.workers.len()).collect();
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(30))

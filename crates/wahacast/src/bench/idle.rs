@@ -52,7 +52,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     // Each lane is owned and loaded, and its sender may not speak for ten hours.
     sql::add_campaigns(&db, &fleet.phones, 2).await?;
     sql::scatter_senders(&db, Duration::from_millis(1)).await?;
-    sql::give_lanes(&db, "sender-1").await?;
+    sql::share_lanes(&db, &["sender-1".to_owned()]).await?;
     let owned = settled(&stage).await?;
     tell(report, "idle lane", (&nothing, &owned), lanes);
     waiting_campaigns(&db, &fleet, extent.of(CAMPAIGNS)).await?;

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::Extent;
 use super::figure::{Rounds, Target};
+use super::fleet::numbers;
 use super::report::Report;
 use super::sql;
 use super::stage::{Hall, Scene, Stage};
@@ -66,7 +67,7 @@ async fn people(
     replica: ReplicaId,
     senders: usize,
 ) -> anyhow::Result<(Vec<String>, Vec<Share>)> {
-    let phones: Vec<String> = (0..senders).map(|n| format!("2164{n:07}")).collect();
+    let phones = numbers(senders);
     let workers: Vec<Uuid> = (0..CONNECTIONS).map(|_| Uuid::now_v7()).collect();
     let urls: Vec<String> = workers.iter().map(|id| format!("http://{id}")).collect();
     let urls: Vec<&str> = urls.iter().map(String::as_str).collect();

@@ -11,13 +11,13 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
-use super::Extent;
 use super::cost::{self, Cpu};
 use super::figure::{Rounds, Row, Target};
 use super::fleet::Fleet;
 use super::report::Report;
 use super::sql;
 use super::stage::{Hall, Scene, Stage, until};
+use super::{Extent, TEXT};
 
 /// One message of each is on its way at once.
 const SENDERS: usize = 2_000;
@@ -78,7 +78,7 @@ async fn ours(
 ) -> anyhow::Result<f64> {
     let campaigns = sql::add_campaigns(db, &fleet.phones, EACH).await?;
     let before = Cpu::of(stage);
-    sql::give_lanes(db, "sender-1").await?;
+    sql::share_lanes(db, &["sender-1".to_owned()]).await?;
     until("all campaigns end", async || {
         Ok(sql::open_campaigns(db).await? == 0)
     })
@@ -111,7 +111,7 @@ async fn bare(stage: &Stage, fleet: &Fleet) -> anyhow::Result<f64> {
             for ordinal in 0..EACH {
                 let to = 491_000_000_000_u64 + (number * EACH + ordinal) as u64;
                 let body = json!({"session": phone, "chatId": format!("{to}@c.us"),
-                    "text": "Hello, this is a measured message of usual length.",
+                    "text": TEXT,
                     "linkPreview": false,
                     "id": format!("3EB0{:018X}", uuid::Uuid::new_v4().as_u128() >> 56)});
                 let request = http.post(&url).header("X-Api-Key", &key).json(&body);

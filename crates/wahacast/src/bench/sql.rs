@@ -10,6 +10,8 @@ use anyhow::Context;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::TEXT;
+
 pub(crate) use limits::*;
 pub(crate) use marks::*;
 
@@ -113,9 +115,9 @@ pub(crate) async fn add_campaigns(
     let total = i32::try_from(each)?;
     db.execute(
         "INSERT INTO campaigns (id, sender, template, total, trace_id)
-        SELECT id, sender, 'Hello, this is a measured message of usual length.', $3, id
+        SELECT id, sender, $4, $3, id
         FROM unnest($1::uuid[], $2::text[]) AS i (id, sender)",
-        &[&ids, &senders, &total],
+        &[&ids, &senders, &total, &TEXT],
     )
     .await?;
     db.execute(
@@ -134,19 +136,6 @@ pub(crate) async fn analyze(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("VACUUM ANALYZE").await?;
     db.batch_execute("CHECKPOINT").await?;
     Ok(())
-}
-
-/// Hands every lane to a replica, as one that retires does; it finds them at its next look.
-pub(crate) async fn give_lanes(db: &Client, replica: &str) -> anyhow::Result<u64> {
-    let given = db
-        .execute(
-            "UPDATE lanes SET epoch = epoch + 1, wake = wake + 1,
-                owner = (SELECT id FROM replicas WHERE name = $1 AND NOT retiring
-                    ORDER BY seen_at DESC LIMIT 1)",
-            &[&replica],
-        )
-        .await?;
-    Ok(given)
 }
 
 /// Campaigns that have something left to do.
@@ -205,7 +194,8 @@ pub(crate) async fn scatter_senders(db: &Client, span: Duration) -> anyhow::Resu
     Ok(())
 }
 
-/// Hands the lanes out to replicas in turn.
+/// Hands the lanes out to replicas in turn, as one that retires does; they find them at their next
+/// look.
 pub(crate) async fn share_lanes(db: &Client, replicas: &[String]) -> anyhow::Result<()> {
     db.execute(
         "WITH numbered AS (

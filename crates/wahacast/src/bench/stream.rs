@@ -11,13 +11,13 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use super::Extent;
 use super::accept::{accepted, ready, recipients};
 use super::cost;
 use super::figure::{Rounds, Row, Target};
 use super::report::Report;
 use super::sql;
 use super::stage::{Hall, Stage};
+use super::{Extent, TEXT};
 
 /// Recipients of the campaign.
 const RECIPIENTS: usize = 1_000_000;
@@ -33,7 +33,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     let (stage, db, phones) = ready(hall).await?;
     let recipients = recipients(extent.of(RECIPIENTS));
     let head = json!({"sender_number": phones[0],
-        "template": "Hello, this is a measured message of usual length."});
+        "template": TEXT});
     let plain: Vec<bytes::Bytes> = lines(&head.to_string(), &recipients, |to| format!("\"{to}\""));
     let (mut rounds, mut growth) = (Rounds::default(), Vec::new());
     for _ in 0..extent.rounds.min(ROUNDS_MAX) {

@@ -8,6 +8,8 @@ use tokio::time::Instant;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
+use crate::bench::TEXT;
+
 /// Bytes that are gathered before they leave.
 const CHUNK: usize = 64 * 1_024;
 
@@ -131,9 +133,8 @@ pub(crate) async fn insert_small(
     insert: &Statement,
     sender: &str,
 ) -> anyhow::Result<()> {
-    let text = "Hello, this is a measured message of usual length.";
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&Uuid::now_v7(), &sender, &text, &"491000000000"];
+        [&Uuid::now_v7(), &sender, &TEXT, &"491000000000"];
     db.execute(insert, &parameters).await?;
     Ok(())
 }

@@ -56,14 +56,12 @@ pub(crate) async fn silent_lanes(db: &Client) -> anyhow::Result<i64> {
 
 /// Notes the lanes of a replica, and now.
 pub(crate) async fn note_lanes(db: &Client, replica: &str) -> anyhow::Result<()> {
-    db.execute(
+    // What makes a table takes no parameters.
+    db.batch_execute(&format!(
         "CREATE TABLE noted AS SELECT worker_id, clock_timestamp() AS at FROM lanes
-        WHERE owner = (SELECT id FROM replicas WHERE name = $1 AND NOT retiring
+        WHERE owner = (SELECT id FROM replicas WHERE name = '{replica}' AND NOT retiring
             ORDER BY seen_at DESC LIMIT 1)"
-            .replace("$1", &format!("'{replica}'"))
-            .as_str(),
-        &[],
-    )
+    ))
     .await?;
     Ok(())
 }
