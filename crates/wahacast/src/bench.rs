@@ -12,6 +12,7 @@ mod fleet;
 mod idle;
 mod ledger;
 mod load;
+mod long;
 mod pace;
 mod place;
 mod recover;
@@ -51,6 +52,11 @@ const BENCHES: [&str; 12] = [
     "recover",
 ];
 
+/// Named only: it takes most of an hour and half of a small disk.
+const NAMED_ONLY: [&str; 1] = ["long"];
+/// Messages that `long` is about.
+const LONG_MESSAGES: usize = 100_000_000;
+
 /// What every message says, ours and the limits' alike.
 const TEXT: &str = "Hello, this is a measured message of usual length.";
 
@@ -60,12 +66,19 @@ pub(crate) struct Extent {
     /// Alternating rounds.
     pub(crate) rounds: u32,
     scale: f64,
+    /// Messages of the full ledger of `long`, where they were given.
+    messages: Option<usize>,
 }
 
 impl Extent {
     /// A size that is `full` when all is measured.
     pub(crate) fn of(self, full: usize) -> usize {
         ((full as f64 * self.scale) as usize).max(1)
+    }
+
+    /// Messages of the full ledger of `long`.
+    pub(crate) fn messages(self) -> usize {
+        self.messages.unwrap_or_else(|| self.of(LONG_MESSAGES))
     }
 }
 
@@ -78,13 +91,18 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
     let extent = Extent {
         rounds: args.rounds,
         scale: args.scale,
+        messages: args.messages,
     };
     let measured = tokio::select! {
         report = measure(&hall, &names, extent) => report,
         signal = signals.next() => Err(anyhow::anyhow!("interrupted by {signal}")),
     };
+    let close = async {
+        hall.clear().await;
+        hall.crew.stop_all().await;
+    };
     tokio::select! {
-        () = hall.crew.stop_all() => {}
+        () = close => {}
         _ = signals.next() => bail!("stopped at once; the next start tidies up"),
     }
     let report = measured?;
@@ -98,17 +116,17 @@ pub(crate) async fn run(args: BenchArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static str>> {
-    let known = |name: &String| BENCHES.iter().copied().find(|bench| bench == name);
+    if names.is_empty() {
+        return Ok(BENCHES.to_vec());
+    }
+    let all = [&BENCHES[..], &NAMED_ONLY].concat();
     for name in names {
-        if known(name).is_none() {
-            bail!(
-                "there is no bench {name:?}; there are {}",
-                BENCHES.join(", ")
-            );
+        if !all.contains(&&**name) {
+            bail!("there is no bench {name:?}; there are {}", all.join(", "));
         }
     }
-    let wanted = |bench: &&str| names.is_empty() || names.iter().any(|name| name == bench);
-    Ok(BENCHES.into_iter().filter(wanted).collect())
+    let wanted = |bench: &&str| names.iter().any(|name| name == bench);
+    Ok(all.into_iter().filter(wanted).collect())
 }
 
 async fn measure(hall: &Hall, names: &[&'static str], extent: Extent) -> anyhow::Result<Report> {
@@ -150,6 +168,7 @@ async fn one(name: &str, hall: &Hall, extent: Extent, report: &mut Report) -> an
         "idle" => idle::run(hall, extent, report).await,
         "scale" => scale::run(hall, extent, report).await,
         "recover" => recover::run(hall, extent, report).await,
+        "long" => long::run(hall, extent, report).await,
         other => bail!("{other} has no bench"),
     }
 }
@@ -163,6 +182,8 @@ mod tests {
         let names = ["stream", "send"].map(str::to_owned);
         assert_eq!(chosen(&names).unwrap(), ["send", "stream"]);
         assert_eq!(chosen(&[]).unwrap(), BENCHES);
+        let names = ["long", "send"].map(str::to_owned);
+        assert_eq!(chosen(&names).unwrap(), ["send", "long"]);
         let fault = chosen(&["sent".to_owned()]).unwrap_err().to_string();
         assert!(fault.contains("sent") && fault.contains("send"), "{fault}");
     }

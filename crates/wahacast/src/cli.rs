@@ -76,7 +76,7 @@ pub struct ChaosArgs {
 /// Flags of `wahacast bench`.
 #[derive(Debug, Args)]
 pub struct BenchArgs {
-    /// Which benches to run; all of them unless named.
+    /// Which benches to run; all of them but `long` unless named.
     pub names: Vec<String>,
     /// Alternating rounds of figure and limit; medians are told.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=99))]
@@ -84,6 +84,9 @@ pub struct BenchArgs {
     /// Scale of all sizes: 1 is what the targets are about, less is a quick look.
     #[arg(long, default_value_t = 1.0, value_parser = scale)]
     pub scale: f64,
+    /// Messages of the full ledger of `long`; 100,000,000 by the scale unless given.
+    #[arg(long)]
+    pub messages: Option<usize>,
     /// Where data, logs, bench.json and the plots are kept.
     #[arg(long, default_value = ".local/bench")]
     pub dir: PathBuf,

@@ -14,7 +14,9 @@ mod rabbitmq;
 
 use anyhow::Context;
 
-pub(crate) use postgres::empty as empty_database;
+pub(crate) use postgres::{
+    beside as database_beside, empty as empty_database, remove as remove_database,
+};
 pub(crate) use rabbitmq::control as rabbitmq_control;
 
 use self::install::Package;

@@ -20,11 +20,11 @@ use super::stage::{Hall, Scene, Stage, until};
 use super::{Extent, TEXT};
 
 /// Clients of `accept-small`, and connections of its limit.
-const CLIENTS: usize = 32;
+pub(crate) const CLIENTS: usize = 32;
 /// Campaigns of each of them in a round.
-const EACH: usize = 150;
+pub(crate) const EACH: usize = 150;
 /// Recipients of the one request of `accept-large`.
-const RECIPIENTS: usize = 100_000;
+pub(crate) const RECIPIENTS: usize = 100_000;
 
 /// A gateway, a number for each client that nobody sends for, and an HTTP client.
 pub(crate) async fn ready(hall: &Hall) -> anyhow::Result<(Stage, Client, Vec<String>)> {
@@ -80,7 +80,7 @@ pub(crate) async fn small(hall: &Hall, extent: Extent, report: &mut Report) -> a
 }
 
 /// Every client submits one campaign after the other; when each was answered, by the wall clock.
-async fn submit(
+pub(crate) async fn submit(
     stage: &Stage,
     phones: &[String],
     each: usize,
@@ -119,7 +119,8 @@ pub(crate) async fn accepted(request: reqwest::RequestBuilder) -> anyhow::Result
     Ok(id.parse()?)
 }
 
-async fn confirmed(db: &Client) -> anyhow::Result<()> {
+/// Waits until no job waits for the broker.
+pub(crate) async fn confirmed(db: &Client) -> anyhow::Result<()> {
     until("every job is confirmed", async || {
         Ok(sql::outbox(db).await? == 0)
     })
@@ -150,19 +151,10 @@ async fn try_insert(clients: &[Client], phones: &[String], each: usize) -> anyho
 pub(crate) async fn large(hall: &Hall, extent: Extent, report: &mut Report) -> anyhow::Result<()> {
     let (stage, db, phones) = ready(hall).await?;
     let recipients = recipients(extent.of(RECIPIENTS));
-    let body = json!({"sender_number": phones[0], "recipients": recipients,
-        "template": TEXT});
-    let body = bytes::Bytes::from(serde_json::to_vec(&body)?);
-    let http = Http::builder().timeout(Duration::from_secs(120)).build()?;
+    let body = whole(&phones[0], &recipients)?;
     let mut rounds = Rounds::default();
     for round in 0..=extent.rounds {
-        let began = Instant::now();
-        let request = http
-            .post(format!("{}/api/send", stage.gateway))
-            .header("content-type", "application/json")
-            .body(body.clone());
-        accepted(request).await?;
-        let figure = recipients.len() as f64 / began.elapsed().as_secs_f64();
+        let figure = recipients.len() as f64 / submit_whole(&stage, &body).await?;
         let secs = sql::copy_messages(&db, Uuid::now_v7(), &recipients).await?;
         if round > 0 {
             rounds.push(figure, recipients.len() as f64 / secs);
@@ -172,6 +164,24 @@ pub(crate) async fn large(hall: &Hall, extent: Extent, report: &mut Report) -> a
         .rows
         .push(rounds.row("accept-large", "recipients/s", Target::AtLeast(0.4)));
     Ok(())
+}
+
+/// The body of a request with all of these recipients.
+pub(crate) fn whole(sender: &str, recipients: &[String]) -> anyhow::Result<bytes::Bytes> {
+    let body = json!({"sender_number": sender, "recipients": recipients, "template": TEXT});
+    Ok(serde_json::to_vec(&body)?.into())
+}
+
+/// Seconds until a body with all recipients is accepted, over a connection of its own.
+pub(crate) async fn submit_whole(stage: &Stage, body: &bytes::Bytes) -> anyhow::Result<f64> {
+    let http = Http::builder().timeout(Duration::from_secs(120)).build()?;
+    let began = Instant::now();
+    let request = http
+        .post(format!("{}/api/send", stage.gateway))
+        .header("content-type", "application/json")
+        .body(body.clone());
+    accepted(request).await?;
+    Ok(began.elapsed().as_secs_f64())
 }
 
 /// Numbers that are all different.

@@ -63,7 +63,8 @@ impl Fleet {
         Ok(fleet)
     }
 
-    async fn write_down(&self, stage: &Stage, db: &Client) -> anyhow::Result<()> {
+    /// Writes them down in the ledger of a stage on the same workers.
+    pub(crate) async fn write_down(&self, stage: &Stage, db: &Client) -> anyhow::Result<()> {
         let ids: Vec<Uuid> = stage.workers.iter().map(|_| Uuid::now_v7()).collect();
         let urls: Vec<&str> = stage.workers.iter().map(|worker| &*worker.url).collect();
         let keys: Vec<&str> = stage

@@ -101,7 +101,7 @@ fn target(row: &Row) -> String {
 }
 
 /// Three digits that matter, thousands apart.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,

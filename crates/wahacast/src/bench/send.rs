@@ -20,9 +20,9 @@ use super::stage::{Hall, Scene, Stage, until};
 use super::{Extent, TEXT};
 
 /// One message of each is on its way at once.
-const SENDERS: usize = 2_000;
+pub(crate) const SENDERS: usize = 2_000;
 /// Messages of each sender in a round.
-const EACH: usize = 20;
+pub(crate) const EACH: usize = 20;
 /// So that a worker has as many sessions as WAHA advises at most.
 const SENDERS_PER_WORKER: usize = 50;
 
@@ -43,13 +43,7 @@ pub(crate) const SILENT: &str = "--time-scale 0.001 --send-delay-ms 0 --lost-ack
 /// Measures and reports.
 pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> anyhow::Result<()> {
     let senders = extent.of(SENDERS);
-    let workers = u32::try_from(senders.div_ceil(SENDERS_PER_WORKER))?;
-    let scene = Scene {
-        settings: UNPACED,
-        workers,
-        simulator: SILENT,
-    };
-    let stage = hall.stage(scene).await?;
+    let stage = hall.stage(scene(senders)?).await?;
     let db = stage.db().await?;
     sql::set_delays(&db, [Duration::ZERO; 3]).await?;
     let fleet = Arc::new(Fleet::link(&stage, &db, senders).await?);
@@ -69,8 +63,17 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     Ok(())
 }
 
+/// What `senders` numbers that nothing holds back stand on.
+pub(crate) fn scene(senders: usize) -> anyhow::Result<Scene<'static>> {
+    Ok(Scene {
+        settings: UNPACED,
+        workers: u32::try_from(senders.div_ceil(SENDERS_PER_WORKER))?,
+        simulator: SILENT,
+    })
+}
+
 /// One round of the whole: every sender has a campaign, and all of them are sent.
-async fn ours(
+pub(crate) async fn ours(
     db: &Client,
     stage: &Stage,
     fleet: &Fleet,
@@ -78,7 +81,7 @@ async fn ours(
 ) -> anyhow::Result<f64> {
     let campaigns = sql::add_campaigns(db, &fleet.phones, EACH).await?;
     let before = Cpu::of(stage);
-    sql::share_lanes(db, &["sender-1".to_owned()]).await?;
+    sql::share_lanes(db, &[stage.replica("sender", 1)]).await?;
     until("all campaigns end", async || {
         Ok(sql::open_campaigns(db).await? == 0)
     })

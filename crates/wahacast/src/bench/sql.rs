@@ -3,6 +3,7 @@
 
 mod limits;
 mod marks;
+mod past;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use super::TEXT;
 
 pub(crate) use limits::*;
 pub(crate) use marks::*;
+pub(crate) use past::*;
 
 /// Recipients of seeded campaigns count up from here; with the country code 49.
 const FIRST_RECIPIENT: i64 = 491_000_000_000;
@@ -21,10 +23,13 @@ const FIRST_RECIPIENT: i64 = 491_000_000_000;
 /// What of the database server's settings figures depend on.
 pub(crate) async fn server_facts(db: &Client) -> anyhow::Result<Vec<(String, String)>> {
     let names = "'server_version', 'shared_buffers', 'synchronous_commit', 'fsync', \
-        'wal_compression', 'max_wal_size'";
+        'wal_compression', 'max_wal_size', 'checkpoint_timeout', 'autovacuum'";
     let rows = db
         .query(
-            &format!("SELECT name, setting FROM pg_settings WHERE name IN ({names}) ORDER BY 1"),
+            &format!(
+                "SELECT name, current_setting(name) FROM pg_settings WHERE name IN ({names})
+                ORDER BY 1"
+            ),
             &[],
         )
         .await?;
@@ -134,6 +139,11 @@ pub(crate) async fn add_campaigns(
 /// Makes the planner know the tables, as autovacuum does after a while.
 pub(crate) async fn analyze(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("VACUUM ANALYZE").await?;
+    checkpoint(db).await
+}
+
+/// Writes all that is still to be written, of every database of the server.
+pub(crate) async fn checkpoint(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("CHECKPOINT").await?;
     Ok(())
 }

@@ -9,8 +9,8 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 use tokio_postgres::{Client, NoTls};
 
-use crate::process::signal_group;
-use crate::servers::{self, Given, Urls, leftovers};
+use crate::process::{Program, signal_group};
+use crate::servers::{self, Given, Urls, leftovers, ports};
 use crate::supervise::{Crew, Handle};
 use crate::up::services::{self, Ground};
 use crate::up::{Plan, Settings, SimWorker, simulator};
@@ -20,6 +20,10 @@ use crate::workdir::WorkDir;
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at what is awaited.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Replicas of a service on one stage, at most.
+const REPLICAS_MAX: u32 = 9;
+/// The database of a stage beside another.
+const BESIDE: &str = "wahacast_beside";
 
 /// The servers, which all benches share, one after the other.
 pub(crate) struct Hall {
@@ -29,6 +33,8 @@ pub(crate) struct Hall {
     urls: Mutex<Option<Urls>>,
     /// Processes of the bench that is running.
     playing: Mutex<Vec<Handle>>,
+    /// The second database, while there is one.
+    beside: Mutex<Option<String>>,
 }
 
 /// One bench's services, on an empty ledger.
@@ -43,6 +49,8 @@ pub(crate) struct Stage {
     pub(crate) workers: Vec<SimWorker>,
     /// The services, by name, once they were started.
     handles: Mutex<BTreeMap<String, Handle>>,
+    /// Replicas that the stage beside which this one stands may have; 0 where there is none.
+    others: u32,
 }
 
 /// What a bench wants to stand on.
@@ -64,6 +72,7 @@ impl Hall {
             crew: Crew::new(work.path(), false),
             urls: Mutex::default(),
             playing: Mutex::default(),
+            beside: Mutex::default(),
         }
     }
 
@@ -71,6 +80,9 @@ impl Hall {
     pub(crate) async fn open(&self) -> anyhow::Result<()> {
         leftovers::stop_noted(&self.work.path().join("pids.json")).await;
         let urls = servers::start(&self.work, &self.crew, Given::default()).await?;
+        // Of a run that was killed; it may hold most of the disk.
+        let beside = servers::database_beside(&urls.database, BESIDE)?;
+        servers::remove_database(&beside).await?;
         *lock(&self.urls) = Some(urls);
         Ok(())
     }
@@ -97,7 +109,29 @@ impl Hall {
     /// Sets a scene on an empty ledger; services are started by the bench.
     pub(crate) async fn stage(&self, scene: Scene<'_>) -> anyhow::Result<Stage> {
         let urls = lock(&self.urls).clone().context("the servers are not up")?;
-        servers::empty_database(&urls.database).await?;
+        let (plan, settings) = self.asked(scene);
+        let ground = self.ground(&plan, &settings, urls).await?;
+        let simulator = simulator::plan(&ground, &plan, &settings, &self.crew)?;
+        if let Some((handle, _)) = &simulator {
+            lock(&self.playing).push(handle.clone());
+        }
+        let workers = simulator::start(simulator).await?;
+        Ok(self.on(ground, workers, 0))
+    }
+
+    /// The same scene on a second empty ledger of the same server: with services of its own, and
+    /// with the simulated workers of the first.
+    pub(crate) async fn beside(&self, first: &Stage, scene: Scene<'_>) -> anyhow::Result<Stage> {
+        let mut urls = lock(&self.urls).clone().context("the servers are not up")?;
+        urls.database = servers::database_beside(&urls.database, BESIDE)?;
+        *lock(&self.beside) = Some(urls.database.clone());
+        let (mut plan, settings) = self.asked(scene);
+        plan.port = ports::choose(&self.work, &["gateway", "gateway-beside"])?["gateway-beside"];
+        let ground = self.ground(&plan, &settings, urls).await?;
+        Ok(self.on(ground, first.workers.clone(), REPLICAS_MAX))
+    }
+
+    fn asked(&self, scene: Scene<'_>) -> (Plan, Settings) {
         let mut settings = Settings::default();
         for name in ["DATABASE_URL", "AMQP_URL", "RABBITMQ_MANAGEMENT_URL"] {
             settings.set(name, "");
@@ -115,30 +149,40 @@ impl Hall {
             register: false,
             restart: false,
         };
-        let database = urls.database.clone();
-        let ground = Ground::new(&self.work, &plan, &settings, urls)?;
-        services::migrate(&ground).await?;
-        let simulator = simulator::plan(&ground, &plan, &settings, &self.crew)?;
-        if let Some((handle, _)) = &simulator {
-            lock(&self.playing).push(handle.clone());
-        }
-        let workers = simulator::start(simulator).await?;
-        let gateway = ground.facts(Vec::new()).gateway;
-        Ok(Stage {
-            ground,
-            crew: self.crew.clone(),
-            database,
-            gateway,
-            workers,
-            handles: Mutex::default(),
-        })
+        (plan, settings)
     }
 
-    /// Ends what the last bench has left running.
+    async fn ground(&self, plan: &Plan, settings: &Settings, urls: Urls) -> anyhow::Result<Ground> {
+        servers::empty_database(&urls.database).await?;
+        let ground = Ground::new(&self.work, plan, settings, urls)?;
+        services::migrate(&ground).await?;
+        Ok(ground)
+    }
+
+    fn on(&self, ground: Ground, workers: Vec<SimWorker>, others: u32) -> Stage {
+        let facts = ground.facts(Vec::new());
+        Stage {
+            ground,
+            crew: self.crew.clone(),
+            database: facts.database,
+            gateway: facts.gateway,
+            workers,
+            handles: Mutex::default(),
+            others,
+        }
+    }
+
+    /// Ends what the last bench has left running, and gives back the room of its second ledger.
     pub(crate) async fn clear(&self) {
         let playing = std::mem::take(&mut *lock(&self.playing));
         for handle in playing.into_iter().rev() {
             handle.stop().await;
+        }
+        let beside = lock(&self.beside).take();
+        if let Some(url) = beside
+            && let Err(cause) = servers::remove_database(&url).await
+        {
+            eprintln!("bench: the second database could not be removed: {cause:#}");
         }
     }
 }
@@ -152,8 +196,11 @@ impl Stage {
         number: u32,
     ) -> anyhow::Result<()> {
         let program = match role {
-            "gateway" => self.ground.gateway()?,
-            _ => self.ground.replica(role, "PROBES_LISTEN", number)?,
+            "gateway" => self.the_gateway(hall)?,
+            _ => {
+                let number = self.others + number;
+                self.ground.replica(role, "PROBES_LISTEN", number)?
+            }
         };
         let name = program.name();
         let handle = self.crew.add(program);
@@ -161,6 +208,21 @@ impl Stage {
         handle.start().await?;
         lock(&self.handles).insert(name, handle);
         Ok(())
+    }
+
+    /// The gateway, told apart from the one of the stage beside.
+    fn the_gateway(&self, hall: &Hall) -> anyhow::Result<Program> {
+        let mut program = self.ground.gateway()?;
+        if self.others > 0 {
+            program.replica = Some(self.others + 1);
+            program.log = hall.work.log(&program.name());
+        }
+        Ok(program)
+    }
+
+    /// The name of replica `number` of a service.
+    pub(crate) fn replica(&self, role: &str, number: u32) -> String {
+        format!("{role}-{}", self.others + number)
     }
 
     /// Stops a service as its operator would.

@@ -82,11 +82,7 @@ async fn measure(
         clients.push(stage.db().await?);
     }
     for round in 0..=extent.rounds {
-        let began = Instant::now();
-        let http = Http::new();
-        let asks = (0..CLIENTS).map(|n| ask(&http, stage, campaigns, n));
-        let waits: Vec<f64> = try_join_all(asks).await?.into_iter().flatten().collect();
-        let figure = waits.len() as f64 / began.elapsed().as_secs_f64();
+        let (figure, waits) = answers(stage, campaigns).await?;
         let began = Instant::now();
         let selects = clients.iter().enumerate();
         let selects = selects.map(|(n, client)| sql::bare_status(client, campaigns, n, EACH));
@@ -98,6 +94,14 @@ async fn measure(
         }
     }
     Ok((rounds, median(&p99)))
+}
+
+/// One round of all clients: answers a second, and the milliseconds of each.
+pub(crate) async fn answers(stage: &Stage, campaigns: &[Uuid]) -> anyhow::Result<(f64, Vec<f64>)> {
+    let (http, began) = (Http::new(), Instant::now());
+    let asks = (0..CLIENTS).map(|n| ask(&http, stage, campaigns, n));
+    let waits: Vec<f64> = try_join_all(asks).await?.into_iter().flatten().collect();
+    Ok((waits.len() as f64 / began.elapsed().as_secs_f64(), waits))
 }
 
 /// One client's questions about campaigns here and there; milliseconds of each.

@@ -187,16 +187,45 @@ async fn drop_stale_pid_file(cluster: &Path) -> anyhow::Result<()> {
 /// # Errors
 /// The server does not answer, or refuses.
 pub(crate) async fn empty(url: &str) -> anyhow::Result<()> {
-    let (server, _) = url.rsplit_once('/').context("a database has no name")?;
-    let (client, connection) =
-        tokio_postgres::connect(&format!("{server}/postgres"), tokio_postgres::NoTls).await?;
+    let (_, name) = server_and_name(url)?;
+    let made = format!("CREATE DATABASE {name}");
+    rule(url, &[&dropped(name), &made]).await
+}
+
+/// Drops the database of `url` if there is one, whoever is connected to it.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub(crate) async fn remove(url: &str) -> anyhow::Result<()> {
+    let (_, name) = server_and_name(url)?;
+    rule(url, &[&dropped(name)]).await
+}
+
+/// The URL of another database of the same server.
+///
+/// # Errors
+/// The URL names no database.
+pub(crate) fn beside(url: &str, name: &str) -> anyhow::Result<String> {
+    let (server, _) = server_and_name(url)?;
+    Ok(format!("{server}/{name}"))
+}
+
+fn dropped(name: &str) -> String {
+    format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+}
+
+fn server_and_name(url: &str) -> anyhow::Result<(&str, &str)> {
+    url.rsplit_once('/').context("a database has no name")
+}
+
+/// Runs statements about whole databases, which must not be one's own.
+async fn rule(url: &str, statements: &[&str]) -> anyhow::Result<()> {
+    let server = beside(url, "postgres")?;
+    let (client, connection) = tokio_postgres::connect(&server, tokio_postgres::NoTls).await?;
     let connection = tokio::spawn(connection);
-    client
-        .batch_execute(&format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"))
-        .await?;
-    client
-        .batch_execute(&format!("CREATE DATABASE {DATABASE}"))
-        .await?;
+    for statement in statements {
+        client.batch_execute(statement).await?;
+    }
     drop(client);
     connection.await??;
     Ok(())

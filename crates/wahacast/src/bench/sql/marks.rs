@@ -40,6 +40,14 @@ pub(crate) async fn confirmed_after(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// All campaigns.
+pub(crate) async fn campaigns(db: &Client) -> anyhow::Result<Vec<Uuid>> {
+    let rows = db
+        .query("SELECT id FROM campaigns ORDER BY id", &[])
+        .await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Messages that were delivered.
 pub(crate) async fn delivered(db: &Client) -> anyhow::Result<i64> {
     let row = db
