@@ -24,6 +24,7 @@ test-pgbouncer:
 
 # Every figure beside the limit of its parts: a quarter of an hour after the build, on a quiet machine.
 # BENCHES="send place" make bench measures only those; docs/PERFORMANCE.md says what came of it.
+# BENCHES=long make bench, on its own: a hundred million messages, 60 GB of disk for most of an hour.
 bench:
 	cargo build --release --workspace --bins
 	target/release/wahacast bench $(BENCHES)

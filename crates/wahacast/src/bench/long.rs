@@ -15,7 +15,7 @@ use uuid::Uuid;
 use self::fill::Filled;
 use super::figure::{Rounds, Row, Target, quantile};
 use super::fleet::Fleet;
-use super::report::{Report, number};
+use super::report::{Report, count};
 use super::stage::{Hall, Stage};
 use super::{Extent, accept, cost, send, sql, status};
 
@@ -89,15 +89,16 @@ async fn disk(db: &Client, messages: usize, filled: &Filled) -> anyhow::Result<R
         .iter()
         .map(|(name, value)| format!("{} {value}", name.trim_start_matches("postgresql ")))
         .collect();
+    let receipts = usize::try_from(sql::receipts(db).await?)?;
     let each = [bytes as f64 / messages as f64];
     let row = Row::alone("long, disk a message", "bytes", &each, Target::Shown);
     Ok(row.noted(format!(
         "{} messages of {} campaigns in {} months, whole stories on full pages; {} receipts of the \
          last 30 days; {:.1} GB; filled in {:.0} s. PostgreSQL: {}",
-        number(messages as f64),
-        number(filled.campaigns.len() as f64),
+        count(messages),
+        count(filled.campaigns.len()),
         filled.months,
-        number(sql::receipts(db).await? as f64),
+        count(receipts),
         bytes as f64 / 1e9,
         filled.secs,
         settings.join(", "),

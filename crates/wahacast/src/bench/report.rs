@@ -101,7 +101,7 @@ fn target(row: &Row) -> String {
 }
 
 /// Three digits that matter, thousands apart.
-pub(crate) fn number(value: f64) -> String {
+fn number(value: f64) -> String {
     let digits = match value.abs() {
         v if v >= 100.0 => 0,
         v if v >= 10.0 => 1,
@@ -109,6 +109,20 @@ pub(crate) fn number(value: f64) -> String {
     };
     let text = format!("{value:.digits$}");
     let (whole, rest) = text.split_once('.').unwrap_or((&text, ""));
+    let grouped = grouped(whole);
+    if rest.is_empty() {
+        grouped
+    } else {
+        format!("{grouped}.{rest}")
+    }
+}
+
+/// How many there are of something, thousands apart.
+pub(crate) fn count(many: usize) -> String {
+    grouped(&many.to_string())
+}
+
+fn grouped(whole: &str) -> String {
     let mut grouped = String::new();
     for (place, digit) in whole.chars().enumerate() {
         if place > 0 && (whole.len() - place) % 3 == 0 && digit.is_ascii_digit() {
@@ -116,11 +130,7 @@ pub(crate) fn number(value: f64) -> String {
         }
         grouped.push(digit);
     }
-    if rest.is_empty() {
-        grouped
-    } else {
-        format!("{grouped}.{rest}")
-    }
+    grouped
 }
 
 /// A plot with a logarithmic axis of sizes: what does not grow is level.
@@ -168,6 +178,7 @@ mod tests {
     fn numbers_are_read_at_a_glance() {
         let texts = [0.0123, 9.5, 12.34, 999.6, 1_234_567.0].map(number);
         assert_eq!(texts, ["0.012", "9.500", "12.3", "1,000", "1,234,567"]);
+        assert_eq!([92, 100_000_000].map(count), ["92", "100,000,000"]);
     }
 
     #[test]

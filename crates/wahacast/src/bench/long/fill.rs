@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use tokio_postgres::Client;
 use uuid::{NoContext, Timestamp, Uuid};
 
-use crate::bench::report::number;
+use crate::bench::report::count;
 use crate::bench::sql::{self, Past};
 
 /// Days over which messages are spread, up to yesterday: a year of tables.
@@ -81,17 +81,17 @@ fn by_month(past: Vec<Past>) -> BTreeMap<Date, Vec<Past>> {
 }
 
 /// Makes sure that the disk can take so many more messages.
-fn check_room(folder: &str, messages: u64) -> anyhow::Result<()> {
+fn check_room(folder: &str, messages: usize) -> anyhow::Result<()> {
     let disk = statvfs(Path::new(folder))
         .with_context(|| format!("the free room of {folder} cannot be read"))?;
     let free = disk.blocks_available() * disk.fragment_size();
-    let needed = messages * BYTES_EACH + RESERVE;
+    let needed = messages as u64 * BYTES_EACH + RESERVE;
     let gigabytes = |bytes: u64| bytes as f64 / 1e9;
     ensure!(
         free >= needed,
         "{} messages need {:.0} GB of disk and {folder} has {:.0}; ask for fewer by --messages, \
          or for another folder by --dir",
-        number(messages as f64),
+        count(messages),
         gigabytes(needed),
         gigabytes(free),
     );
@@ -113,7 +113,7 @@ pub(crate) async fn fill(url: &str, senders: &[String], messages: usize) -> anyh
         clients.push(crate::bench::stage::connect(url).await?);
     }
     let (folder, _) = sql::disk(&clients[0]).await?;
-    check_room(&folder, messages as u64)?;
+    check_room(&folder, messages)?;
     for (month, _) in &months {
         sql::open_month(&clients[0], *month).await?;
     }
@@ -121,10 +121,10 @@ pub(crate) async fn fill(url: &str, senders: &[String], messages: usize) -> anyh
     let fills = clients.iter().map(|db| async {
         while let Some((month, past)) = months.get(next.fetch_add(1, Ordering::Relaxed)) {
             // Whoever else writes to this disk may have taken the room meanwhile.
-            check_room(&folder, left.load(Ordering::Relaxed) as u64)?;
+            check_room(&folder, left.load(Ordering::Relaxed))?;
             let written = fill_month(db, *month, past).await?;
             let left = left.fetch_sub(written, Ordering::Relaxed) - written;
-            let (left, secs) = (number(left as f64), began.elapsed().as_secs_f64());
+            let (left, secs) = (count(left), began.elapsed().as_secs_f64());
             eprintln!("bench: the month of {month} is filled after {secs:.0} s; {left} to go");
         }
         anyhow::Ok(())
