@@ -5,6 +5,8 @@
 //! that waits for something else runs beside it, in `events`.
 
 mod load;
+mod notes;
+mod park;
 mod speakers;
 
 use std::sync::Arc;
@@ -18,12 +20,13 @@ use models::delays::Delays;
 use models::phone::PhoneNumber;
 use policy::lane::{Lane, Moment, Next};
 use policy::outcome::{Verdict, judge};
+use store::StoreError;
 use store::lanes::{self, LaneFacts, Tenure};
 use store::ledger::Outcome;
-use store::{StoreError, roster};
 use tokio::sync::{mpsc, watch};
 
 use self::load::{Asked, Roster};
+pub use self::park::Read;
 use self::speakers::Speakers;
 use crate::context::Context;
 use crate::flight::{Answered, Flight, Line, Spoken, Written};
@@ -48,6 +51,13 @@ pub enum Ending {
     Released,
     /// Asked to leave; still ours, and quiet.
     Left,
+    /// Still ours; nobody may speak for long.
+    Parked {
+        /// When somebody may.
+        until: Moment,
+        /// The wake number that this was read at.
+        wake: i64,
+    },
     /// Another owner has it.
     Lost,
 }
@@ -105,6 +115,8 @@ pub struct LaneTask {
     /// The lane backs off until then; rests in a row so far.
     resting_until: Option<Moment>,
     rests: u32,
+    /// What the ledger says of the worker's letting us choose ids.
+    own_ids_told: bool,
     taken_at: Moment,
     ending: Option<Ending>,
 }
@@ -135,6 +147,7 @@ impl LaneTask {
             load_again: false,
             resting_until: facts.resting_for.map(|rest| now + rest),
             rests: u32::from(facts.resting_for.is_some()),
+            own_ids_told: facts.own_message_ids,
             taken_at: now,
             ending: None,
             line: Arc::new(Line {
@@ -148,9 +161,12 @@ impl LaneTask {
         }
     }
 
-    /// Runs until the lane is given back, left or lost. `given_up` cuts short what is under way.
-    pub async fn run(mut self, given_up: Shutdown) -> Ending {
-        self.load();
+    /// Runs until the lane is given back, parked, left or lost; a parked one may be run again.
+    /// `given_up` cuts short what is under way.
+    pub async fn run(&mut self, given_up: Shutdown) -> Ending {
+        if self.wake_seen.is_none() {
+            self.load();
+        }
         loop {
             if let Some(ending) = self.ending
                 && self.events.is_empty()
@@ -160,6 +176,9 @@ impl LaneTask {
             let next = self.start_who_may_speak();
             if self.is_quiet() && self.release().await {
                 return Ending::Released;
+            }
+            if let Some(parked) = self.parked(next) {
+                return parked;
             }
             let moments = self.line.context.moments.clone();
             tokio::select! {
@@ -300,40 +319,6 @@ impl LaneTask {
             self.load_one(phone);
         }
         self.retime(speaker);
-    }
-
-    /// The worker refuses: nobody pays, and the lane waits. Noted where people look for reasons.
-    fn back_off(&mut self, rest: std::time::Duration, code: &'static str, detail: &str) {
-        let until = self.line.context.moments.now() + rest;
-        if self.rests == 0 {
-            tracing::warn!(worker.id = %self.line.tenure.worker, code, "a lane rests: {detail}");
-        }
-        self.resting_until = self.resting_until.max(Some(until));
-        self.rests = self.rests.saturating_add(1);
-        let (line, reason) = (Arc::clone(&self.line), detail.replace('\0', ""));
-        self.note(async move {
-            let client = line.context.store.client().await?;
-            lanes::rest(&client, line.context.replica, line.tenure, rest, &reason).await
-        });
-    }
-
-    /// The scheduler shall look at a session that is not what we thought.
-    fn doubt(&mut self, flight: &Flight) {
-        let (line, flight) = (Arc::clone(&self.line), flight.clone());
-        self.note(async move {
-            let client = line.context.store.client().await?;
-            roster::doubt(&client, &flight.phone, flight.generation).await
-        });
-    }
-
-    /// Runs a write that only informs: its failure costs nothing but the information.
-    fn note(&mut self, write: impl Future<Output = Result<(), StoreError>> + Send + 'static) {
-        self.events.push(Box::pin(async move {
-            if let Err(error) = write.await {
-                tracing::debug!("a note was not written: {error}");
-            }
-            Event::Noted
-        }));
     }
 
     /// Whether nobody speaks, waits or is to be settled, and the roster is known to be empty.

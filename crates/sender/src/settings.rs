@@ -45,6 +45,10 @@ chassis::settings! {
         /// Seconds between two looks at the lanes: how late a pause, a cancel or a changed delay
         /// is noticed, at most.
         "LANE_WATCH_SECONDS" => watch_every: Duration = 1, 0.1..=2.0;
+        /// A lane in which nobody may speak for as many seconds is parked: it keeps its owner and
+        /// gives up its memory until its moment comes or something wakes it. Longer than usual
+        /// gaps, because opening it again costs the database a look at its numbers.
+        "LANE_PARK_SECONDS" => park_after: Duration = 60, 1.0..=86_400.0;
         /// Requests to workers under way at once. Bounds memory and sockets of a replica; each
         /// needs about 30 kB.
         "SENDS_IN_FLIGHT_MAX" => sends_in_flight_max: u32 = 2_048, 1..=65_536;
@@ -106,6 +110,12 @@ impl SenderSettings {
             lane_max: self.lane_rest_max,
             ..Rests::default()
         }
+    }
+
+    /// How long before its moment a parked lane is opened again: time for two looks, and to read
+    /// it, so that it is not late.
+    pub fn open_ahead(&self) -> Duration {
+        (2 * self.watch_every + Duration::from_secs(1)).min(self.park_after / 2)
     }
 
     /// How long the answer to a file is waited for: the worker downloads it first.

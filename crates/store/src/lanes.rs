@@ -8,11 +8,16 @@ use std::time::Duration;
 use models::ids::{ReplicaId, WorkerId};
 use models::phone::PhoneNumber;
 
-use crate::column::seconds;
 use crate::{GenericClient, StoreError};
 
+mod facts;
+mod look;
+
+pub use facts::{LaneFacts, facts};
+pub use look::{Around, Watch, adopt, around, watch, woken};
+
 /// The right to speak on a lane, for as long as the lane's epoch is this one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Tenure {
     /// The lane.
     pub worker: WorkerId,
@@ -83,57 +88,6 @@ pub async fn arrive(
     })
 }
 
-/// What an owner finds when it looks at its lanes.
-#[derive(Debug, Clone, Default)]
-pub struct Watch {
-    /// Every lane that is ours, with its wake number; lanes handed to us among them.
-    pub lanes: Vec<(Tenure, i64)>,
-    /// The version of the global delays.
-    pub settings_version: i64,
-    /// Living sender replicas that are not retiring, this one included.
-    pub replicas: i64,
-    /// Lanes owned by any of them.
-    pub lanes_owned: i64,
-}
-
-const OWN: &str = "SELECT worker_id, epoch, wake FROM lanes WHERE owner = $1 ORDER BY worker_id";
-const AROUND: &str = "
-    WITH alive AS (
-        SELECT id FROM replicas
-        WHERE service = 'sender' AND NOT retiring
-            AND seen_at > now() - make_interval(secs => $1)
-    )
-    SELECT COALESCE((SELECT version FROM settings), 0),
-        (SELECT count(*) FROM alive),
-        (SELECT count(*) FROM lanes WHERE owner IN (SELECT id FROM alive))";
-
-/// One look at all lanes of a replica: two queries, however many lanes there are.
-pub async fn watch(
-    db: &impl GenericClient,
-    replica: ReplicaId,
-    dead_after: Duration,
-) -> Result<Watch, StoreError> {
-    let (own, around) = (
-        db.prepare_cached(OWN).await?,
-        db.prepare_cached(AROUND).await?,
-    );
-    let lanes = db.query(&own, &[&replica.uuid()]).await?;
-    let row = db.query_one(&around, &[&dead_after.as_secs_f64()]).await?;
-    let lanes = lanes.iter().map(|row| {
-        let tenure = Tenure {
-            worker: WorkerId::new(row.get(0)),
-            epoch: row.get(1),
-        };
-        (tenure, row.get(2))
-    });
-    Ok(Watch {
-        lanes: lanes.collect(),
-        settings_version: row.get(0),
-        replicas: row.get(1),
-        lanes_owned: row.get(2),
-    })
-}
-
 const WAKE: &str = "SELECT wake FROM lanes WHERE worker_id = $1 AND epoch = $2 AND owner = $3";
 
 /// A lane's wake number; `None` when it is no longer ours.
@@ -177,9 +131,11 @@ const HAND_OVER: &str = "
         WHERE r.service = 'sender' AND NOT r.retiring AND r.id <> $1
             AND r.seen_at > now() - make_interval(secs => $4)
         GROUP BY r.id
-    ), given AS (
-        SELECT worker_id, epoch, place - 1 AS place
+    ), given AS MATERIALIZED (
+        SELECT l.worker_id, g.epoch, g.place - 1 AS place
         FROM unnest($2::uuid[], $3::bigint[]) WITH ORDINALITY AS g (worker_id, epoch, place)
+        JOIN lanes l ON l.worker_id = g.worker_id AND l.epoch = g.epoch AND l.owner = $1
+        ORDER BY l.worker_id FOR NO KEY UPDATE OF l
     )
     UPDATE lanes l SET
         owner = (SELECT t.id FROM target t WHERE t.place = g.place % t.targets),
@@ -229,53 +185,4 @@ pub async fn rest(
     ];
     db.execute(&statement, parameters).await?;
     Ok(())
-}
-
-/// What the new owner of a lane needs to know of its worker and of its past.
-#[derive(Debug, Clone)]
-pub struct LaneFacts {
-    /// Where the worker is.
-    pub url: String,
-    /// Its key. Never to be logged.
-    pub api_key: String,
-    /// Whether it lets us choose the ids of messages.
-    pub own_message_ids: bool,
-    /// How long ago the lane's last request was answered; `None` if there never was one.
-    pub last_sent_ago: Option<Duration>,
-    /// How much longer the lane backs off.
-    pub resting_for: Option<Duration>,
-    /// Whether the lane has a message in flight, so that its last gap cannot be proved.
-    pub in_flight: bool,
-}
-
-const FACTS: &str = "
-    SELECT w.url, w.api_key,
-        EXTRACT(EPOCH FROM now() - l.last_sent_at)::float8,
-        EXTRACT(EPOCH FROM l.resting_until - now())::float8,
-        EXISTS (SELECT FROM sessions s JOIN senders d ON d.phone = s.phone
-            WHERE s.worker_id = l.worker_id AND d.in_flight_campaign IS NOT NULL),
-        w.own_message_ids
-    FROM lanes l JOIN workers w ON w.id = l.worker_id
-    WHERE l.worker_id = $1 AND l.epoch = $2";
-
-/// The facts about a lane we own; `None` when it is no longer ours.
-pub async fn facts(
-    db: &impl GenericClient,
-    tenure: Tenure,
-) -> Result<Option<LaneFacts>, StoreError> {
-    let statement = db.prepare_cached(FACTS).await?;
-    let row = db
-        .query_opt(&statement, &[&tenure.worker.uuid(), &tenure.epoch])
-        .await?;
-    Ok(row.map(|row| LaneFacts {
-        url: row.get(0),
-        api_key: row.get(1),
-        last_sent_ago: row.get::<_, Option<f64>>(2).map(seconds),
-        resting_for: row
-            .get::<_, Option<f64>>(3)
-            .map(seconds)
-            .filter(|rest| !rest.is_zero()),
-        in_flight: row.get(4),
-        own_message_ids: row.get(5),
-    }))
 }

@@ -61,9 +61,12 @@ pub async fn alive(
     Ok(row.get(0))
 }
 
-const FORGET: &str = "DELETE FROM replicas WHERE seen_at < now() - make_interval(secs => $1)";
+const FORGET: &str = "
+    DELETE FROM replicas WHERE seen_at < now() - make_interval(secs => $1)
+        AND NOT EXISTS (SELECT FROM lanes WHERE lanes.owner = replicas.id)";
 
-/// Drops the rows of replicas that ended without a word; returns how many.
+/// Drops the rows of replicas that ended without a word, once nothing of theirs is left that its
+/// finder must know to be a dead one's; returns how many.
 pub async fn forget_unseen(
     db: &impl GenericClient,
     unseen_for: Duration,

@@ -74,8 +74,9 @@ pub struct OpenCampaign {
     pub trace_id: TraceId,
 }
 
+/// `s` is where the sessions come from, with the columns that are read of them.
 macro_rules! roster {
-    ($only:literal) => {
+    ($s:expr) => {
         concat!(
             "SELECT s.phone, s.generation, s.waha_name, s.status = 'WORKING',
                 d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
@@ -88,8 +89,10 @@ macro_rules! roster {
                 EXTRACT(EPOCH FROM now() - d.in_flight_at)::float8,
                 c.id, c.template, c.variables, c.media_url, c.status, c.trace_id,
                 r.ordinal, CASE WHEN back.again THEN 0
-                    ELSE EXTRACT(EPOCH FROM r.due_at - now())::float8 END, m.ordinal
-            FROM sessions s JOIN senders d ON d.phone = s.phone
+                    ELSE EXTRACT(EPOCH FROM r.due_at - now())::float8 END, m.ordinal, s.worker_id
+            FROM ",
+            $s,
+            " JOIN senders d ON d.phone = s.phone
             LEFT JOIN LATERAL (
                 SELECT id, template, variables, media_url, status, trace_id, next_ordinal
                 FROM campaigns
@@ -115,15 +118,33 @@ macro_rules! roster {
                 WHERE campaign_id = c.id AND ordinal >= c.next_ordinal AND status = 0
                 ORDER BY ordinal LIMIT 1
             ) m ON true
-            WHERE s.worker_id = $1 ",
-            $only,
-            " AND (c.id IS NOT NULL OR d.in_flight_campaign IS NOT NULL)"
+            WHERE c.id IS NOT NULL OR d.in_flight_campaign IS NOT NULL"
         )
     };
 }
 
-const ALL: &str = roster!("");
-const ONE: &str = roster!("AND s.phone = $3");
+/// The sessions on one worker.
+macro_rules! sessions {
+    ($worker:literal) => {
+        concat!(
+            "(SELECT phone, worker_id, generation, waha_name, status, status_at, wanted
+            FROM sessions WHERE worker_id = ",
+            $worker,
+            " OFFSET 0) s"
+        )
+    };
+}
+
+const ALL: &str = roster!(sessions!("$1"));
+const ONE: &str = roster!(
+    "(SELECT phone, worker_id, generation, waha_name, status, status_at, wanted
+    FROM sessions WHERE worker_id = $1 AND phone = $3 OFFSET 0) s"
+);
+// Without OFFSET the planner is free to read all sessions for a few lanes.
+const OF_LANES: &str = roster!(concat!(
+    "unnest($1::uuid[]) AS lane (id) CROSS JOIN LATERAL ",
+    sessions!("lane.id")
+));
 
 /// Everybody with something to say, or to settle, on a worker's lane.
 pub async fn all(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
@@ -132,6 +153,20 @@ pub async fn all(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<Speake
         .query(&statement, &[&worker.uuid(), &RESTRICTED.as_slice()])
         .await?;
     rows.iter().map(speaker).collect()
+}
+
+/// The same of many lanes at once, each speaker with the worker that it is on.
+pub async fn of_lanes(
+    db: &impl GenericClient,
+    workers: &[WorkerId],
+) -> Result<Vec<(WorkerId, Speaker)>, StoreError> {
+    let statement = db.prepare_cached(OF_LANES).await?;
+    let ids: Vec<_> = workers.iter().map(|worker| worker.uuid()).collect();
+    let rows = db
+        .query(&statement, &[&ids, &RESTRICTED.as_slice()])
+        .await?;
+    let read = |row: &Row| Ok((WorkerId::new(row.get(24)), speaker(row)?));
+    rows.iter().map(read).collect()
 }
 
 /// One sender of a worker's lane; `None` when it has nothing to say there.

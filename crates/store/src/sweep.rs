@@ -1,6 +1,6 @@
 //! What nobody looks after any more: lanes that want an owner, campaigns whose job was lost.
 //!
-//! A lane wants an owner when it was woken since its last one gave it back (`wake <> served`) and
+//! A lane wants an owner when it was woken since its last one noticed it (`wake <> served`) and
 //! nobody living owns it. Always true: sweeping changes no campaign and no message; at worst it
 //! makes a job that is not needed. Each call takes a bounded batch, found by an index.
 
@@ -12,13 +12,17 @@ use models::job::Job;
 use crate::column::phone;
 use crate::{GenericClient, StoreError};
 
-// While an owner lives its lanes are looked at every half minute only (`calls` stays 0); when it
-// dies they are wanted at once. One that died before anything woke its lane again (`wake =
-// served`) may have left work all the same.
+// Living senders adopt what the dead leave, many lanes in a statement: only what they have left
+// lying, or what nobody is there to take, is called for. While an owner lives its lanes are looked
+// at every half minute only (`calls` stays 0); then they are wanted at once. One that died before
+// anything woke its lane again (`wake = served`) may have left work all the same.
 const ORPHANED: &str = "
     WITH dead AS (
         SELECT id FROM replicas
         WHERE service = 'sender' AND seen_at <= now() - make_interval(secs => $1)
+            AND (seen_at <= now() - make_interval(secs => $1 + $3) OR NOT EXISTS (
+                SELECT FROM replicas r WHERE r.service = 'sender' AND NOT r.retiring
+                    AND r.seen_at > now() - make_interval(secs => $1)))
     ), orphaned AS (
         SELECT l.worker_id FROM lanes l JOIN dead ON l.owner = dead.id
         WHERE l.wake = l.served OR (l.calls = 0 AND l.call_at > now())
@@ -28,15 +32,20 @@ const ORPHANED: &str = "
     SET call_at = now(), calls = 0, wake = l.wake + CASE WHEN l.wake = l.served THEN 1 ELSE 0 END
     FROM orphaned WHERE l.worker_id = orphaned.worker_id";
 
-/// Lanes whose owner has died since the last sweep want another at once. Returns how many.
+/// Lanes whose owner has died since the last sweep want another at once, unless living senders may
+/// still adopt them, for which they have `adopted_within`. Returns how many.
 pub async fn orphan(
     db: &impl GenericClient,
     dead_after: Duration,
+    adopted_within: Duration,
     batch: i64,
 ) -> Result<u64, StoreError> {
     let statement = db.prepare_cached(ORPHANED).await?;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&dead_after.as_secs_f64(), &batch];
+    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+        &dead_after.as_secs_f64(),
+        &batch,
+        &adopted_within.as_secs_f64(),
+    ];
     Ok(db.execute(&statement, parameters).await?)
 }
 

@@ -92,7 +92,7 @@ impl LaneTask {
         }
     }
 
-    fn merge(&mut self, only: Option<&PhoneNumber>, asked: Asked, roster: Roster) {
+    pub(super) fn merge(&mut self, only: Option<&PhoneNumber>, asked: Asked, roster: Roster) {
         if only.is_none() {
             self.wake_seen = roster.wake;
         }

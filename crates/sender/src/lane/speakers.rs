@@ -1,5 +1,7 @@
 //! The senders of a lane: what each has to say, and what its own pace depends on.
 
+mod opened;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +36,7 @@ struct Speaker {
     delays: DelayOverrides,
     pace: Pace,
     resting_until: Option<Moment>,
-    /// Not before, because the ledger refused its last claim.
+    /// Not before: the ledger refused its last claim, or its lane was parked until then.
     held_until: Option<Moment>,
     rests: u32,
     campaign: Option<Campaign>,

@@ -6,6 +6,7 @@
 )]
 
 mod allocations;
+mod parking;
 mod proof;
 mod scene;
 mod sending;

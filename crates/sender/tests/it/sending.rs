@@ -10,7 +10,7 @@ use waha_sim::Options;
 
 use crate::scene::{BOUND, Heard, Scene, phone};
 
-fn options(workers: usize) -> Options {
+pub(crate) fn options(workers: usize) -> Options {
     Options {
         workers,
         time_scale: 0.02,
@@ -20,7 +20,7 @@ fn options(workers: usize) -> Options {
 }
 
 /// Nobody heard anything twice; returns how many were heard.
-fn check_once(heard: &[Heard]) -> usize {
+pub(crate) fn check_once(heard: &[Heard]) -> usize {
     let mut times = HashMap::new();
     for heard in heard {
         *times.entry(&heard.chat).or_insert(0) += 1;
@@ -31,7 +31,7 @@ fn check_once(heard: &[Heard]) -> usize {
 }
 
 /// R1 and R2 by the worker's own clock, with no tolerance.
-fn check_gaps(heard: &[Heard], message_delay: Duration, switch_delay: Duration) {
+pub(crate) fn check_gaps(heard: &[Heard], message_delay: Duration, switch_delay: Duration) {
     let mut by_worker: BTreeMap<u64, Vec<&Heard>> = BTreeMap::new();
     for heard in heard {
         by_worker.entry(heard.worker).or_default().push(heard);

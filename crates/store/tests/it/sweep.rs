@@ -1,11 +1,16 @@
 //! Lanes and campaigns that nobody looks after are found, the others left alone.
 
+use std::time::Duration;
+
 use models::ids::WorkerId;
 use store::GenericClient as _;
 use store::{lanes, sweep};
 use testkit::TestDatabase;
 
 use crate::fixture::{self, DEAD_AFTER};
+
+/// How long living senders have to adopt a dead one's lanes.
+const SOON: Duration = Duration::from_secs(5);
 
 /// `(wake, served, calls, due now)` of a lane.
 async fn lane(db: &TestDatabase, worker: WorkerId) -> (i64, i64, i32, bool) {
@@ -37,16 +42,25 @@ async fn a_dead_owners_lane_is_called_for_at_once_and_a_living_ones_not() {
         0,
         "and is not looked at again soon"
     );
-    assert_eq!(sweep::orphan(&client, DEAD_AFTER, 9).await.unwrap(), 0);
+    assert_eq!(
+        sweep::orphan(&client, DEAD_AFTER, SOON, 9).await.unwrap(),
+        0
+    );
 
     fixture::kill(&db, owner).await;
-    assert_eq!(sweep::orphan(&client, DEAD_AFTER, 9).await.unwrap(), 1);
+    assert_eq!(
+        sweep::orphan(&client, DEAD_AFTER, SOON, 9).await.unwrap(),
+        1
+    );
     let found = calls().await;
     assert_eq!(found.jobs.len(), 1);
     assert_eq!(found.jobs[0].campaign_id, campaign);
     let (_, _, called, due) = lane(&db, worker).await;
     assert_eq!((called, due), (1, false));
-    assert_eq!(sweep::orphan(&client, DEAD_AFTER, 9).await.unwrap(), 0);
+    assert_eq!(
+        sweep::orphan(&client, DEAD_AFTER, SOON, 9).await.unwrap(),
+        0
+    );
 
     let heir = fixture::replica(&db).await;
     let taken = lanes::arrive(&client, heir, &sender, DEAD_AFTER).await;
@@ -72,7 +86,7 @@ async fn what_a_dead_owner_left_on_its_way_is_called_for_though_its_campaign_is_
         client.execute(sql, &[&campaign.uuid()]).await.unwrap();
     }
     fixture::kill(&db, owner).await;
-    sweep::orphan(&client, DEAD_AFTER, 9).await.unwrap();
+    sweep::orphan(&client, DEAD_AFTER, SOON, 9).await.unwrap();
     let found = sweep::wanting(&client, DEAD_AFTER, 9).await.unwrap();
     assert_eq!(found.jobs.len(), 1, "somebody must settle it");
     assert_eq!(found.jobs[0].sender, sender);
@@ -119,4 +133,48 @@ async fn a_campaign_whose_job_was_lost_wakes_its_lane() {
     assert_eq!(sweep::stale(&client, 9).await.unwrap(), 0);
     let found = sweep::wanting(&client, DEAD_AFTER, 9).await.unwrap();
     assert_eq!(found.jobs.len(), 1);
+}
+
+#[tokio::test]
+async fn living_senders_have_a_moment_to_adopt_what_a_dead_one_left() {
+    let db = testkit::database().await;
+    let (worker, sender) = (fixture::worker(&db).await, fixture::phone(1));
+    fixture::session(&db, worker, &sender).await;
+    let owner = fixture::replica(&db).await;
+    fixture::take(&db, owner, &sender).await;
+    let client = db.store.client().await.unwrap();
+    assert_eq!(lanes::woken(&client, owner, 9).await.unwrap().len(), 1);
+    let sql = "UPDATE replicas SET seen_at = now() - make_interval(secs => $1)";
+    let dead_for = DEAD_AFTER.as_secs_f64() + 1.0;
+    client.execute(sql, &[&dead_for]).await.unwrap();
+    let heir = fixture::replica(&db).await;
+    assert_eq!(
+        sweep::orphan(&client, DEAD_AFTER, SOON, 9).await.unwrap(),
+        0
+    );
+    store::replicas::retire(&client, heir).await.unwrap();
+    assert_eq!(
+        sweep::orphan(&client, DEAD_AFTER, SOON, 9).await.unwrap(),
+        1,
+        "nobody is there to adopt it"
+    );
+}
+
+#[tokio::test]
+async fn a_replica_is_not_forgotten_while_lanes_are_its() {
+    let db = testkit::database().await;
+    let (worker, sender) = (fixture::worker(&db).await, fixture::phone(1));
+    fixture::session(&db, worker, &sender).await;
+    let (owner, other) = (fixture::replica(&db).await, fixture::replica(&db).await);
+    fixture::take(&db, owner, &sender).await;
+    fixture::kill(&db, owner).await;
+    fixture::kill(&db, other).await;
+    let client = db.store.client().await.unwrap();
+    let forgotten = async || store::replicas::forget_unseen(&client, SOON).await.unwrap();
+    assert_eq!(forgotten().await, 1, "the other's");
+    client
+        .execute("UPDATE lanes SET owner = NULL", &[])
+        .await
+        .unwrap();
+    assert_eq!(forgotten().await, 1);
 }
