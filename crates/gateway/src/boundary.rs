@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use crate::auth;
 use crate::problem::{Kind, Problem};
+use crate::reports;
 use crate::state::Gateway;
 
 /// The header in which an answer says its trace id.
@@ -50,10 +51,12 @@ pub async fn around<B: MessageBody + 'static>(
     };
     let started = gateway.clock.instant();
     let trace = trace_of(&req).unwrap_or_else(|| TraceId::new(gateway.chance.uuid_v4()));
-    req.extensions_mut().insert(Trace(trace));
+    let report = reports::is_plain(&req);
     // Routing needs the request for itself: no clone of it may live across the call.
     let mut answer = match auth::look(req.headers(), &gateway.settings.admin_api_key) {
+        Ok(_) if report => reports::answer(req, &gateway).await,
         Ok(shown) => {
+            req.extensions_mut().insert(Trace(trace));
             req.extensions_mut().insert(shown);
             next.call(req).await?.map_into_boxed_body()
         }
@@ -65,11 +68,13 @@ pub async fn around<B: MessageBody + 'static>(
     if let Ok(value) = HeaderValue::from_str(&trace.to_string()) {
         answer.headers_mut().insert(TRACE_HEADER, value);
     }
-    record(
-        &answer,
-        trace,
-        gateway.clock.instant().duration_since(started),
-    );
+    let elapsed = gateway.clock.instant().duration_since(started);
+    if report && answer.status() == StatusCode::OK {
+        gateway.reports.count(elapsed);
+    } else {
+        let route = report.then(|| reports::ROUTE.to_owned());
+        record(&answer, route, trace, elapsed);
+    }
     Ok(answer)
 }
 
@@ -101,12 +106,17 @@ fn method_not_allowed(answer: ServiceResponse<BoxBody>) -> ServiceResponse<BoxBo
     ServiceResponse::new(answer.request().clone(), response)
 }
 
-/// One line and one count for each request; a failure of ours with all that is known of it.
-fn record(answer: &ServiceResponse<BoxBody>, trace: TraceId, elapsed: Duration) {
+/// One line and one count for each request but reports that were taken, which are only counted; a
+/// failure of ours with all that is known of it.
+fn record(
+    answer: &ServiceResponse<BoxBody>,
+    route: Option<String>,
+    trace: TraceId,
+    elapsed: Duration,
+) {
     let method = answer.request().method().as_str().to_owned();
-    let route = answer
-        .request()
-        .match_pattern()
+    let route = route
+        .or_else(|| answer.request().match_pattern())
         .unwrap_or_else(|| "unknown".to_owned());
     let status = answer.status().as_u16();
     let problem = answer

@@ -21,6 +21,7 @@ pub mod openapi;
 pub mod problem;
 pub mod relay;
 pub mod reply;
+pub mod reports;
 pub mod routes;
 pub mod server;
 pub mod settings;

@@ -1,6 +1,6 @@
 //! Answers that went well.
 
-use actix_web::http::header::{CACHE_CONTROL, LINK, LOCATION};
+use actix_web::http::header::{CACHE_CONTROL, ContentType, LINK, LOCATION};
 use actix_web::{HttpRequest, HttpResponse};
 use serde::Serialize;
 use url::form_urlencoded;
@@ -13,6 +13,13 @@ pub type Answer = Result<HttpResponse, Problem>;
 /// 200, with this.
 pub fn ok(view: impl Serialize) -> HttpResponse {
     HttpResponse::Ok().json(view)
+}
+
+/// 200, with an answer that is always the same: a JSON text.
+pub fn ok_text(json: &'static str) -> HttpResponse {
+    HttpResponse::Ok()
+        .content_type(ContentType::json())
+        .body(json)
 }
 
 /// 201 where something was made, 200 where it had been there.

@@ -14,7 +14,9 @@ use store::{Spool, Store, StoreError, delays, migrate, workers};
 use tokio::sync::Notify;
 use url::Url;
 use waha::Waha;
+use waha::webhook::SigningKey;
 
+use crate::reports::Figures;
 use crate::settings::{CapacitySettings, DelaySettings, GatewaySettings, MigrateSettings};
 use crate::state::{Gateway, WahaAt};
 use crate::{acks, boundary, intake, relay, routes};
@@ -90,6 +92,8 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
         broker,
         waha,
         acks,
+        webhook_key: server.webhook_hmac_key.as_ref().map(SigningKey::new),
+        reports: Figures::new(),
         intake,
         accepted: Arc::new(Notify::new()),
         clock: process.clock.clone(),

@@ -10,9 +10,11 @@ use time::OffsetDateTime;
 use tokio::sync::Notify;
 use url::Url;
 use waha::Waha;
+use waha::webhook::SigningKey;
 
 use crate::acks::AckWriter;
 use crate::intake::Intake;
+use crate::reports::Figures;
 use crate::settings::{CapacitySettings, LimitSettings, ServerSettings};
 
 /// Makes a handle on a WAHA server from its address and key.
@@ -29,6 +31,10 @@ pub struct Gateway {
     pub waha: WahaAt,
     /// Writes down what workers report of messages.
     pub acks: AckWriter,
+    /// What workers sign their reports with.
+    pub webhook_key: Option<SigningKey>,
+    /// What is counted of those reports.
+    pub reports: Figures,
     /// Stores campaigns.
     pub intake: Intake,
     /// Wakes the outbox relay.

@@ -3,10 +3,9 @@
 use chassis::LogOnce;
 use models::phone::PhoneNumber;
 use models::session::SessionStatus;
-use secrecy::SecretString;
 use time::OffsetDateTime;
 use waha::sessions::{GENERATION, Restriction};
-use waha::webhook::{Envelope, Event};
+use waha::webhook::{Envelope, Event, PlainAck, SigningKey, parse, plain_ack};
 
 use crate::problem::{Kind, Problem};
 
@@ -60,14 +59,12 @@ const ID_CHARS_MAX: usize = 200;
 /// # Errors
 /// When it is wrong. One that is absent, or cannot be checked, makes the webhook a hint.
 pub fn trust(
-    key: Option<&SecretString>,
+    key: Option<&SigningKey>,
     signature: Option<&str>,
     body: &[u8],
 ) -> Result<Trust, Problem> {
     match (key, signature) {
-        (Some(key), Some(signature)) if waha::webhook::verify(key, body, signature) => {
-            Ok(Trust::Signed)
-        }
+        (Some(key), Some(signature)) if key.verify(body, signature) => Ok(Trust::Signed),
         (Some(_), Some(_)) => {
             let detail = "the signature does not fit the body; was it made with another key?";
             Err(Problem::new(Kind::SignatureWrong, detail))
@@ -76,14 +73,63 @@ pub fn trust(
     }
 }
 
+/// What a body asks for, which came over the path of this placement.
+///
+/// # Errors
+/// It is no event, or one of another placement.
+pub fn read(
+    trust: Trust,
+    body: &[u8],
+    (phone, generation): (&PhoneNumber, i32),
+) -> Result<Step, Problem> {
+    let elsewhere = || {
+        Problem::fault(
+            "/session",
+            "the event is of another session than its path says",
+        )
+    };
+    if let Some(ack) = plain_ack(body) {
+        let ours = is_at(ack.session, ack.generation, phone, generation);
+        return ours.then(|| plain(trust, &ack)).ok_or_else(elsewhere);
+    }
+    let envelope = envelope(body)?;
+    let ours = is_of(&envelope, phone, generation);
+    ours.then(|| step(trust, &envelope)).ok_or_else(elsewhere)
+}
+
+fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
+    parse(body).map_err(
+        |not| match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+            Ok(_) => Problem::fault("", not.to_string()),
+            Err(error) => Problem::new(
+                Kind::MalformedJson,
+                format!("the body is not JSON: {error}"),
+            ),
+        },
+    )
+}
+
 /// Whether an envelope is of the placement that its path names. The signature covers the body
 /// alone: without this, what was signed for one number could be said again for another.
 pub fn is_of(envelope: &Envelope, phone: &PhoneNumber, generation: i32) -> bool {
-    let placement = envelope.metadata.get(GENERATION);
-    let same_placement = placement.map(|told| *told == generation.to_string());
+    let told = envelope.metadata.get(GENERATION).map(String::as_str);
+    is_at(&envelope.session, told, phone, generation)
+}
+
+fn is_at(session: &str, told: Option<&str>, phone: &PhoneNumber, generation: i32) -> bool {
+    let same_placement = told.map(|told| *told == generation.to_string());
     // An old Core knows one name only, for whichever number.
-    envelope.session == phone.digits() && same_placement != Some(false)
-        || envelope.session == OLD_CORE_SESSION && same_placement == Some(true)
+    session == phone.digits() && same_placement != Some(false)
+        || session == OLD_CORE_SESSION && same_placement == Some(true)
+}
+
+/// [`step`] of an ack that is like most.
+fn plain(trust: Trust, ack: &PlainAck<'_>) -> Step {
+    if ack.from_me {
+        receipt(trust, ack.at, (ack.message_id, ack.ack.into()), None)
+    } else {
+        Step::Ignore
+    }
 }
 
 /// Decides what an event asks for.
@@ -99,12 +145,14 @@ pub fn step(trust: Trust, envelope: &Envelope) -> Step {
         },
         Event::Ack(ack) if ack.from_me => receipt(
             trust,
-            envelope,
+            envelope.at,
             (&ack.message_id, ack.ack.into()),
             ack.error,
         ),
         // The worker has made it; nothing is known of WhatsApp yet.
-        Event::Message(own) if own.from_me => receipt(trust, envelope, (&own.message_id, 0), None),
+        Event::Message(own) if own.from_me => {
+            receipt(trust, envelope.at, (&own.message_id, 0), None)
+        }
         Event::Ack(_) | Event::Message(_) => Step::Ignore,
         Event::Other(name) => {
             note_unknown("event", name);
@@ -116,7 +164,7 @@ pub fn step(trust: Trust, envelope: &Envelope) -> Step {
 /// Anybody can say that a message was read: only a signed word proves it.
 fn receipt(
     trust: Trust,
-    envelope: &Envelope,
+    at: Option<OffsetDateTime>,
     (message_id, ack): (&str, i16),
     restriction: Option<Restriction>,
 ) -> Step {
@@ -128,7 +176,7 @@ fn receipt(
     Step::Receipt(Receipt {
         message_id: message_id.to_owned(),
         ack: ack.clamp(-1, 4),
-        at: envelope.at,
+        at,
         restriction,
     })
 }
@@ -245,7 +293,7 @@ mod tests {
 
     #[test]
     fn signatures() {
-        let key = SecretString::from("a key of this deployment");
+        let key = SigningKey::new(&"a key of this deployment".into());
         assert_eq!(trust(Some(&key), None, STATUS).unwrap(), Trust::Hint);
         assert_eq!(trust(None, Some("abc"), STATUS).unwrap(), Trust::Hint);
         let wrong = trust(Some(&key), Some(&"0".repeat(128)), STATUS).unwrap_err();

@@ -52,11 +52,11 @@ pub(crate) fn seconds(value: &Value) -> Option<i64> {
 }
 
 /// The bare part of a message id: `3EB0` of `true_12132132130@c.us_3EB0`.
-pub(crate) fn bare_id(id: &str) -> Option<String> {
-    let bare = match id.split('_').collect::<Vec<_>>()[..] {
-        [bare] => bare,
-        [_, _, bare, ..] => bare,
+pub(crate) fn bare_id(id: &str) -> Option<&str> {
+    let mut parts = id.split('_');
+    let bare = match (parts.next(), parts.next(), parts.next()) {
+        (Some(bare), None, None) | (_, _, Some(bare)) => bare,
         _ => return None,
     };
-    (!bare.is_empty()).then(|| bare.to_owned())
+    (!bare.is_empty()).then_some(bare)
 }

@@ -9,6 +9,7 @@ mod acks;
 mod cost;
 mod figure;
 mod fleet;
+mod http;
 mod idle;
 mod ledger;
 mod load;

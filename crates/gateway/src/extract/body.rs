@@ -9,7 +9,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::web::BytesMut;
 use actix_web::{FromRequest, HttpRequest};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 use super::fields::Fields;
 use crate::problem::{Kind, Problem};
@@ -93,14 +93,25 @@ pub async fn read_all(
     bytes_max: usize,
 ) -> Result<Bytes, Problem> {
     refuse_announced(req, bytes_max)?;
-    let mut body = BytesMut::new();
-    while let Some(chunk) = next_chunk(&mut payload).await? {
-        if body.len() + chunk.len() > bytes_max {
-            return Err(too_large(bytes_max));
-        }
+    let Some(first) = next_chunk(&mut payload).await? else {
+        return Ok(Bytes::new());
+    };
+    let room = bytes_max.checked_sub(first.len());
+    let mut room = room.ok_or_else(|| too_large(bytes_max))?;
+    // Most bodies came with their head, in one piece.
+    let Some(mut chunk) = next_chunk(&mut payload).await? else {
+        return Ok(first);
+    };
+    let mut body = BytesMut::from(first);
+    loop {
+        let left = room.checked_sub(chunk.len());
+        room = left.ok_or_else(|| too_large(bytes_max))?;
         body.extend_from_slice(&chunk);
+        match next_chunk(&mut payload).await? {
+            Some(next) => chunk = next,
+            None => return Ok(body.freeze()),
+        }
     }
-    Ok(body.freeze())
 }
 
 /// Refuses a body that says beforehand that it is too large.
@@ -122,7 +133,12 @@ pub fn refuse_announced(req: &HttpRequest, bytes_max: usize) -> Result<(), Probl
 /// When it breaks off, or does not come in time.
 pub async fn next_chunk(payload: &mut Payload) -> Result<Option<Bytes>, Problem> {
     let incomplete = |detail: String| Problem::new(Kind::BodyIncomplete, detail);
-    match tokio::time::timeout(PAUSE_MAX, payload.next()).await {
+    // What is there already needs no timer.
+    let next = match payload.next().now_or_never() {
+        Some(next) => Ok(next),
+        None => tokio::time::timeout(PAUSE_MAX, payload.next()).await,
+    };
+    match next {
         Ok(None) => Ok(None),
         Ok(Some(Ok(chunk))) => Ok(Some(chunk)),
         Ok(Some(Err(error))) => Err(incomplete(format!("the body broke off: {error}"))),

@@ -6,11 +6,9 @@ use std::pin::Pin;
 use actix_web::dev::Payload;
 use actix_web::web::{Data, Path};
 use actix_web::{FromRequest, HttpRequest};
-use bytes::Bytes;
 use models::phone::PhoneNumber;
-use serde_json::json;
 use store::{health, receipts, reconcile};
-use waha::webhook::{Envelope, SIGNATURE_HEADER, parse};
+use waha::webhook::SIGNATURE_HEADER;
 
 use crate::extract::body::read_all;
 use crate::extract::values;
@@ -18,18 +16,17 @@ use crate::problem::{Kind, Problem};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::schema::PhoneText;
-use crate::webhook::{Receipt, Step, Trust, is_of, step, trust};
+use crate::webhook::{Receipt, Step, read, trust};
 
 /// Bytes of an event; those that we subscribe to have a few kilobytes.
 const BODY_MAX: usize = 1_024 * 1_024;
 
-/// An event, whose it is, and how far it is taken.
+/// What a placement reports, as far as its word is taken.
 #[derive(Debug)]
 pub struct Report {
     phone: PhoneNumber,
     generation: i32,
-    trust: Trust,
-    envelope: Envelope,
+    step: Step,
 }
 
 /// Take a report of a WAHA server
@@ -50,43 +47,42 @@ pub struct Report {
     responses((status = 200, description = "Taken", body = Object,
         example = json!({"status": "ok"}))))]
 pub async fn report(report: Report, gateway: Data<Gateway>) -> Answer {
-    let (phone, generation) = (&report.phone, report.generation);
-    if !is_of(&report.envelope, phone, generation) {
-        let detail = "the event is of another session than its path says";
-        return Err(Problem::fault("/session", detail));
-    }
-    match step(report.trust, &report.envelope) {
+    let (phone, generation) = (report.phone, report.generation);
+    match report.step {
         Step::Record(status) => {
             let db = gateway.store.client().await?;
-            reconcile::record_status(&db, phone, generation, status, None).await?;
+            reconcile::record_status(&db, &phone, generation, status, None).await?;
         }
         Step::Look => {
             let db = gateway.store.client().await?;
-            reconcile::hint(&db, phone, generation).await?;
+            reconcile::hint(&db, &phone, generation).await?;
         }
-        Step::Receipt(receipt) => take(&gateway, &report, receipt).await?,
+        Step::Receipt(receipt) => take(&gateway, (phone, generation), receipt).await?,
         Step::Ignore => {}
     }
-    Ok(reply::ok(json!({"status": "ok"})))
+    Ok(reply::ok_text(r#"{"status":"ok"}"#))
 }
 
 /// Writes a report on a message down. One that WhatsApp refused may have been refused for the
 /// number's sake: then the number rests, or the scheduler looks what its session says.
-async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<(), Problem> {
-    let (phone, generation) = (&report.phone, report.generation);
+async fn take(
+    gateway: &Gateway,
+    (phone, generation): (PhoneNumber, i32),
+    receipt: Receipt,
+) -> Result<(), Problem> {
     let now = gateway.clock.now();
-    let refused = receipt.ack < 0;
+    let refused = (receipt.ack < 0).then(|| phone.clone());
     let written = receipts::Report {
-        sender: phone.clone(),
+        sender: phone,
         generation,
-        message_id: receipt.message_id.clone(),
-        ack: receipt.ack,
         at: receipt.believable_at(now),
+        message_id: receipt.message_id,
+        ack: receipt.ack,
     };
     gateway.acks.write(written).await?;
-    if !refused {
+    let Some(phone) = refused else {
         return Ok(());
-    }
+    };
     let mut db = gateway.store.client().await?;
     let restriction = receipt.restriction.and_then(|told| told.in_force_at(now));
     if let Some(restriction) = restriction {
@@ -97,9 +93,9 @@ async fn take(gateway: &Gateway, report: &Report, receipt: Receipt) -> Result<()
             otherwise: gateway.settings.restricted_rest,
             otherwise_max: gateway.settings.restricted_rest_max,
         };
-        health::restrict(&mut db, phone, generation, &restriction).await?;
+        health::restrict(&mut db, &phone, generation, &restriction).await?;
     }
-    Ok(reconcile::hint(&db, phone, generation).await?)
+    Ok(reconcile::hint(&db, &phone, generation).await?)
 }
 
 impl FromRequest for Report {
@@ -109,44 +105,42 @@ impl FromRequest for Report {
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, payload) = (req.clone(), payload.take());
         Box::pin(async move {
-            let (phone, generation) = place(&req)?;
-            let body: Bytes = read_all(&req, payload, BODY_MAX).await?;
-            let key = req
-                .app_data::<Data<Gateway>>()
-                .and_then(|gateway| gateway.settings.webhook_hmac_key.as_ref());
-            let signature = req.headers().get(SIGNATURE_HEADER);
-            let signature = signature.map(|value| value.to_str().unwrap_or("not text"));
-            let trust = trust(key, signature, &body)?;
-            Ok(Self {
-                phone,
-                generation,
-                trust,
-                envelope: envelope(&body)?,
-            })
+            let path = Path::<(String, String)>::from_request(&req, &mut Payload::None);
+            let path = path.into_inner().map(Path::into_inner);
+            let (phone, generation) =
+                path.map_err(|_| Problem::new(Kind::RouteUnknown, "the path cannot be read"))?;
+            let gateway = req.app_data::<Data<Gateway>>().cloned();
+            let gateway =
+                gateway.ok_or_else(|| Problem::new(Kind::Internal, "this server is no gateway"))?;
+            Self::of(&req, payload, &gateway, (&phone, &generation)).await
         })
     }
 }
 
-fn place(req: &HttpRequest) -> Result<(PhoneNumber, i32), Problem> {
-    let path = Path::<(String, String)>::from_request(req, &mut Payload::None).into_inner();
-    let (phone, generation) = path
-        .map(Path::into_inner)
-        .map_err(|_| Problem::new(Kind::RouteUnknown, "the path cannot be read"))?;
-    let phone = values::phone(&phone).map_err(|detail| Problem::fault("{phone_number}", detail))?;
-    let generation = generation
-        .parse()
-        .map_err(|_| Problem::fault("{generation}", "must be a whole number"))?;
-    Ok((phone, generation))
-}
-
-fn envelope(body: &[u8]) -> Result<Envelope, Problem> {
-    parse(body).map_err(
-        |not| match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
-            Ok(_) => Problem::fault("", not.to_string()),
-            Err(error) => Problem::new(
-                Kind::MalformedJson,
-                format!("the body is not JSON: {error}"),
-            ),
-        },
-    )
+impl Report {
+    /// Reads the report that came over the path of this number and generation.
+    ///
+    /// # Errors
+    /// It cannot be read, is signed wrongly, or is of another session.
+    pub async fn of(
+        req: &HttpRequest,
+        payload: Payload,
+        gateway: &Gateway,
+        (phone, generation): (&str, &str),
+    ) -> Result<Self, Problem> {
+        let phone =
+            values::phone(phone).map_err(|detail| Problem::fault("{phone_number}", detail))?;
+        let generation = generation
+            .parse()
+            .map_err(|_| Problem::fault("{generation}", "must be a whole number"))?;
+        let body = read_all(req, payload, BODY_MAX).await?;
+        let signature = req.headers().get(SIGNATURE_HEADER);
+        let signature = signature.map(|value| value.to_str().unwrap_or("not text"));
+        let trust = trust(gateway.webhook_key.as_ref(), signature, &body)?;
+        Ok(Self {
+            step: read(trust, &body, (&phone, generation))?,
+            phone,
+            generation,
+        })
+    }
 }

@@ -77,7 +77,11 @@ fn only_the_audit_reads_all_messages() {
     let places: Vec<_> = all.iter().filter(reads_all).map(Statement::place).collect();
     assert_eq!(places, ["audit::FLIGHTS"]);
     // What moves a message in either direction is seen at all.
-    for place in ["ledger::CLAIM", "ledger::CONCLUDE", "receipts::APPLY"] {
+    for place in [
+        "ledger::CLAIM",
+        "ledger::CONCLUDE",
+        "receipts::moves::APPLY",
+    ] {
         let found = all.iter().find(|one| one.place() == place);
         assert_eq!(found.map(Statement::way), Some(Way::Joined), "{place}");
     }

@@ -133,6 +133,7 @@ pub(crate) fn sent_message_id(body: &[u8]) -> Option<String> {
         .or_else(|| at("/_data/id/_serialized"))
         .or_else(|| at("/_data/key/id"))
         .and_then(bare_id)
+        .map(str::to_owned)
 }
 
 /// A message in a chat's history.
@@ -167,7 +168,7 @@ pub(crate) fn maybe_heard(body: &[u8]) -> Option<Option<Heard>> {
 
 fn heard(body: &Value) -> Option<Heard> {
     Some(Heard {
-        id: bare_id(&text(body, "id")?)?,
+        id: bare_id(body.get("id")?.as_str()?)?.to_owned(),
         from_me: body.get("fromMe").and_then(Value::as_bool) == Some(true),
         body: text(body, "body"),
         at: body.get("timestamp").and_then(seconds),

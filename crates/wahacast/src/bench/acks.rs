@@ -1,18 +1,16 @@
 //! `acks`: signed reports of workers taken in over HTTP and applied, beside bare array updates.
 
-use std::sync::Arc;
-
 use anyhow::{Context, ensure};
 use hmac::{Hmac, Mac};
 use serde_json::json;
 use sha2::Sha512;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::Extent;
 use super::accept::ready;
 use super::cost::{self, Cpu};
 use super::figure::{Rounds, Target};
+use super::http;
 use super::report::Report;
 use super::send;
 use super::sql::{self, Ackable};
@@ -25,13 +23,6 @@ const REPORTS: usize = 40_000;
 /// Rows of a statement of the limit.
 const GROUP: usize = 500;
 
-/// A signed webhook, ready to be posted.
-struct Hook {
-    path: String,
-    body: String,
-    signature: String,
-}
-
 /// Measures and reports.
 pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> anyhow::Result<()> {
     let (stage, db, phones) = ready(hall).await?;
@@ -43,8 +34,9 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
         sql::fill_bare_ledger(&db, sent.len()).await?;
         let hooks = sign(&stage, &sent)?;
         let before = Cpu::of(&stage);
-        let figure = post(&stage, hooks).await?;
+        let took = http::all(&stage.gateway, hooks, AT_ONCE).await?;
         let span = Cpu::of(&stage).since(&before);
+        let figure = sent.len() as f64 / took.as_secs_f64();
         let moved = sql::delivered(&db).await?;
         ensure!(moved >= sent.len() as i64, "only {moved} messages moved");
         let began = Instant::now();
@@ -71,7 +63,8 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     Ok(())
 }
 
-fn sign(stage: &Stage, sent: &[Ackable]) -> anyhow::Result<Vec<Hook>> {
+/// One signed webhook for each of these, as it goes over the wire.
+fn sign(stage: &Stage, sent: &[Ackable]) -> anyhow::Result<Vec<Vec<u8>>> {
     let key = stage.secret("WEBHOOK_HMAC_KEY")?;
     let key = Hmac::<Sha512>::new_from_slice(key.as_bytes()).context("the key has no use")?;
     let hooks = sent.iter().map(|one| {
@@ -82,39 +75,13 @@ fn sign(stage: &Stage, sent: &[Ackable]) -> anyhow::Result<Vec<Hook>> {
         let mut mac = key.clone();
         mac.update(body.as_bytes());
         let code = mac.finalize().into_bytes();
-        Hook {
-            path: format!("/api/webhook/waha/{}/{}", one.sender, one.generation),
-            signature: code.iter().map(|byte| format!("{byte:02x}")).collect(),
-            body,
-        }
+        let signature: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("/api/webhook/waha/{}/{}", one.sender, one.generation);
+        let headers = [
+            ("content-type", "application/json"),
+            ("X-Webhook-Hmac", &signature),
+        ];
+        http::post(&stage.gateway, &path, &headers, &body)
     });
     Ok(hooks.collect())
-}
-
-/// Posts all of them, many at once; reports a second until the last is answered.
-async fn post(stage: &Stage, hooks: Vec<Hook>) -> anyhow::Result<f64> {
-    let http = reqwest::Client::builder().tcp_nodelay(true).build()?;
-    let (hooks, began) = (Arc::new(hooks), Instant::now());
-    let mut posts = JoinSet::new();
-    for first in 0..AT_ONCE {
-        let (http, hooks, base) = (http.clone(), Arc::clone(&hooks), stage.gateway.clone());
-        posts.spawn(async move {
-            for hook in hooks.iter().skip(first).step_by(AT_ONCE) {
-                let answer = http
-                    .post(format!("{base}{}", hook.path))
-                    .header("content-type", "application/json")
-                    .header("X-Webhook-Hmac", &hook.signature)
-                    .body(hook.body.clone())
-                    .send()
-                    .await?
-                    .error_for_status()?;
-                let _read = answer.bytes().await?;
-            }
-            anyhow::Ok(())
-        });
-    }
-    while let Some(ended) = posts.join_next().await {
-        ended??;
-    }
-    Ok(hooks.len() as f64 / began.elapsed().as_secs_f64())
 }

@@ -8,18 +8,25 @@ use super::stage::Stage;
 /// Ticks a second of `/proc/PID/stat`; fixed in Linux's interface to programs.
 const TICKS: f64 = 100.0;
 
+/// The role of this process.
+const LOAD: &str = "load";
+
 /// CPU seconds used so far, by role.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cpu(BTreeMap<String, f64>);
 
 impl Cpu {
-    /// Of every process of a stage; what one has started counts as its own.
+    /// Of every process of a stage, where what one has started counts as its own, and of this one,
+    /// which makes the load.
     pub(crate) fn of(stage: &Stage) -> Self {
         let all = processes();
         let mut used: BTreeMap<String, f64> = BTreeMap::new();
         for (role, pid) in stage.processes() {
             *used.entry(role).or_default() += tree(&all, pid);
         }
+        let own = i32::try_from(std::process::id()).ok();
+        let own = own.and_then(|pid| all.get(&pid));
+        used.insert(LOAD.to_owned(), own.map_or(0.0, |(_, seconds)| *seconds));
         Self(used)
     }
 

@@ -1,0 +1,194 @@
+//! The one statement that takes reports in and moves the messages that they prove something of.
+
+use models::outcome::RESTRICTED;
+use models::phone::PhoneNumber;
+use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
+
+use crate::column::phone;
+use crate::{GenericClient, StoreError};
+
+// What ranks above is policy::receipt::merge, in SQL; where a report moves a message is
+// policy::receipt::status_after. A row of receipts is nearly always there, made by the claim, so it
+// is updated by its key; only what is of nobody yet is inserted. Whoever else makes one of these
+// rows holds its number, as we do.
+//
+// A campaign that is complete may lose or gain its errors; one that this completes ends now. An ack
+// ends a number's silence at once. It ends a row of restrictions too, but says nothing of one under
+// way: that forbids new chats alone, and what was said before goes on being reported.
+const APPLY: &str = "
+    WITH heard AS MATERIALIZED (
+        SELECT sender, message_id, campaign_id, ordinal, known, news,
+            CASE WHEN news THEN told ELSE ack END AS ack,
+            CASE WHEN news THEN told_at ELSE ack_at END AS ack_at
+        FROM (
+            SELECT i.sender, i.message_id, i.ack AS told, COALESCE(i.at, now()) AS told_at, r.ack,
+                r.ack_at, r.campaign_id, r.ordinal, r.sender IS NOT NULL AS known,
+                i.ack IS NOT NULL AND (r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
+                    ELSE r.ack < 1 AND i.ack < r.ack END) AS news
+            FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[])
+                AS i (sender, message_id, ack, at)
+            LEFT JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
+        ) found
+    ), unheard AS (
+        INSERT INTO receipts (sender, message_id, ack, ack_at)
+        SELECT sender, message_id, ack, ack_at FROM heard WHERE news AND NOT known
+        ON CONFLICT DO NOTHING
+    ), written AS (
+        UPDATE receipts r SET ack = h.ack, ack_at = h.ack_at,
+            ask_at = CASE WHEN h.ack = 0 THEN r.ask_at END
+        FROM heard h
+        WHERE h.news AND h.known AND r.sender = h.sender AND r.message_id = h.message_id
+    ), judged AS MATERIALIZED (
+        SELECT DISTINCT ON (h.campaign_id, h.ordinal) h.sender, h.message_id, h.ack, h.ack_at,
+            h.campaign_id, h.ordinal, m.status AS was, CASE
+            WHEN h.ack >= 3 AND m.status IN (0, 2, 3, 5, 6, 8) THEN 4
+            WHEN h.ack = 2 AND m.status IN (0, 2, 5, 6, 8) THEN 3
+            WHEN h.ack = 1 AND m.status IN (0, 5, 6, 8) THEN 2
+            WHEN h.ack = 0 AND m.status IN (0, 6, 8) THEN 2
+            WHEN h.ack = -1 AND m.status IN (2, 8) AND m.waha_message_id = h.message_id THEN 5
+            END::smallint AS becomes
+        FROM heard h JOIN messages m USING (campaign_id, ordinal)
+        WHERE h.ack IS NOT NULL
+        ORDER BY h.campaign_id, h.ordinal, h.ack DESC
+    ), moved AS (
+        UPDATE messages m SET status = j.becomes, waha_message_id = j.message_id,
+            sent_at = CASE WHEN j.becomes = 5 THEN m.sent_at ELSE COALESCE(m.sent_at, j.ack_at) END,
+            delivered_at = COALESCE(m.delivered_at,
+                CASE WHEN j.becomes IN (3, 4) THEN j.ack_at END),
+            read_at = COALESCE(m.read_at, CASE WHEN j.becomes = 4 THEN j.ack_at END),
+            error_code = CASE WHEN j.becomes = 5 THEN 'whatsapp_refused' END,
+            error = CASE WHEN j.becomes = 5 THEN 'WhatsApp took the message and refused it' END,
+            steps = add_step(m.steps, j.ack_at, j.becomes, NULL, NULL, NULL,
+                CASE j.ack WHEN -1 THEN 'ack_error' WHEN 0 THEN 'made' WHEN 1 THEN 'ack_server'
+                    WHEN 2 THEN 'ack_device' WHEN 3 THEN 'ack_read' ELSE 'ack_played' END)
+        FROM judged j
+        WHERE m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal AND j.becomes IS NOT NULL
+        RETURNING m.campaign_id, m.ordinal, j.sender, j.was, j.becomes
+    ), recalled AS (
+        -- It is on its way again although an earlier id of it was heard: its conclusion, which
+        -- looks at the id that it carries, is to see that.
+        UPDATE messages m SET waha_message_id = j.message_id FROM judged j
+        WHERE j.was = 1 AND j.ack >= 1 AND m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal
+            AND m.status = 1 AND m.waha_message_id IS DISTINCT FROM j.message_id
+    ), settled AS (
+        DELETE FROM retries r USING moved m
+        WHERE m.was = 0 AND r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal
+    ), tally AS (
+        SELECT campaign_id, count(*)::integer AS all_moved,
+            (sum((becomes = 2)::integer - (was = 2)::integer))::integer AS sent,
+            (sum((becomes = 3)::integer - (was = 3)::integer))::integer AS delivered,
+            (sum((becomes = 4)::integer))::integer AS read,
+            (sum((becomes = 5)::integer - (was = 5)::integer))::integer AS failed,
+            (sum(-(was = 6)::integer))::integer AS cancelled,
+            (sum(-(was = 8)::integer))::integer AS unknown,
+            (sum((was = 0)::integer))::integer AS ended
+        FROM moved GROUP BY campaign_id
+    ), counted AS (
+        UPDATE campaigns c SET sent = c.sent + t.sent, delivered = c.delivered + t.delivered,
+            read = c.read + t.read, failed = c.failed + t.failed,
+            cancelled = c.cancelled + t.cancelled, unknown = c.unknown + t.unknown,
+            status = CASE
+                WHEN c.status = 'CANCELLED' OR c.sent + c.delivered + c.read + c.failed
+                    + c.cancelled + c.suppressed + c.unknown + t.ended < c.total THEN c.status
+                WHEN c.failed + t.failed + c.unknown + t.unknown > 0 THEN 'COMPLETED_WITH_ERRORS'
+                ELSE 'COMPLETED' END,
+            completed_at = CASE
+                WHEN c.completed_at IS NOT NULL OR c.sent + c.delivered + c.read + c.failed
+                    + c.cancelled + c.suppressed + c.unknown + t.ended < c.total
+                THEN c.completed_at ELSE now() END
+        FROM tally t
+        WHERE c.id = t.campaign_id
+        RETURNING c.sender, t.ended > 0 AND c.completed_at IS NOT NULL AS now_ended
+    ), told AS (
+        -- Put together and grouped, not joined: parts that are joined to each other are compared
+        -- row by row.
+        SELECT sender, bool_or(acked) AS acked, bool_or(ended) AS ended FROM (
+            SELECT sender, true AS acked, false AS ended FROM heard
+            WHERE ack >= 1 AND campaign_id IS NOT NULL
+            UNION ALL SELECT sender, false, now_ended FROM counted
+        ) facts GROUP BY sender
+    ), woken AS (
+        UPDATE senders d SET
+            unacked = CASE WHEN t.acked THEN 0 ELSE d.unacked END,
+            unacked_since = CASE WHEN t.acked THEN NULL ELSE d.unacked_since END,
+            last_ack_at = CASE WHEN t.acked THEN now() ELSE d.last_ack_at END,
+            resting_until = CASE WHEN NOT o.silent THEN d.resting_until END,
+            rest_reason = CASE WHEN NOT o.silent THEN d.rest_reason END,
+            rest_code = CASE WHEN NOT o.silent THEN d.rest_code END,
+            rests = CASE WHEN o.silent THEN 0 ELSE d.rests END,
+            restrictions = CASE WHEN t.acked AND NOT o.locked THEN 0 ELSE d.restrictions END,
+            campaign_ended_at = CASE WHEN t.ended THEN now() ELSE d.campaign_ended_at END
+        FROM told t CROSS JOIN LATERAL (
+            SELECT phone, t.acked AND COALESCE(rest_code = 'silent', false) AS silent,
+                COALESCE(rest_code = ANY ($3) AND resting_until > now(), false) AS locked
+            FROM senders WHERE phone = t.sender LIMIT 1
+        ) o
+        WHERE d.phone = o.phone AND (t.ended OR o.silent OR t.acked
+            AND (d.unacked > 0 OR d.last_ack_at IS NULL
+                OR d.restrictions > 0 AND NOT o.locked))
+        RETURNING d.phone, t.ended OR o.silent AS awake
+    )
+    SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake)";
+
+/// What is told of an id: the highest report, or nothing but what is written of it already.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Told<'a> {
+    /// The number and the bare id.
+    pub(super) id: (&'a str, &'a str),
+    /// As in [`super::Report`]; `None`: see what is written.
+    pub(super) ack: Option<i16>,
+    /// When; the database's time where nobody says.
+    pub(super) at: Option<OffsetDateTime>,
+}
+
+/// What reports moved.
+#[derive(Debug, Default)]
+pub(crate) struct Applied {
+    /// Messages.
+    pub(super) moved: u64,
+    /// Numbers that may have something to say now.
+    pub(super) awake: Vec<PhoneNumber>,
+}
+
+/// Moves the messages of these ids to where their receipts prove them. Their campaigns must be
+/// locked in this transaction, by an earlier statement.
+pub(crate) async fn apply<S: AsRef<str> + Sync>(
+    db: &impl GenericClient,
+    ids: &[(&str, S)],
+) -> Result<Applied, StoreError> {
+    let told = ids.iter().map(|(sender, id)| Told {
+        id: (sender, id.as_ref()),
+        ack: None,
+        at: None,
+    });
+    take(db, &told.collect::<Vec<_>>()).await
+}
+
+/// Writes down what is told of these ids, each of which stands there once, and moves their messages
+/// as [`apply`] does. Their numbers and campaigns must be locked in this transaction, by earlier
+/// statements.
+pub(super) async fn take(
+    db: &impl GenericClient,
+    told: &[Told<'_>],
+) -> Result<Applied, StoreError> {
+    if told.is_empty() {
+        return Ok(Applied::default());
+    }
+    let (senders, message_ids): (Vec<_>, Vec<_>) = told.iter().map(|told| told.id).unzip();
+    let (acks, times): (Vec<_>, Vec<_>) = told.iter().map(|told| (told.ack, told.at)).unzip();
+    let statement = db.prepare_cached(APPLY).await?;
+    let parameters: &[&(dyn ToSql + Sync)] = &[
+        &senders,
+        &message_ids,
+        &RESTRICTED.as_slice(),
+        &acks,
+        &times,
+    ];
+    let row = db.query_one(&statement, parameters).await?;
+    let awake: Vec<&str> = row.get(1);
+    Ok(Applied {
+        moved: row.get::<_, i64>(0).unsigned_abs(),
+        awake: awake.into_iter().map(phone).collect::<Result<_, _>>()?,
+    })
+}
