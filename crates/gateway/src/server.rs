@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 use url::Url;
 use waha::Waha;
 
+use crate::looks::Looks;
 use crate::settings::{CapacitySettings, DelaySettings, GatewaySettings, MigrateSettings};
 use crate::state::{Gateway, WahaAt};
 use crate::{acks, boundary, intake, relay, routes};
@@ -86,6 +87,7 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let stored = intake::run(queue, process.shutdown.clone());
     process.supervisor.spawn("intake", stored);
     Ok(Gateway {
+        looks: Looks::new(&store, server.dead_after),
         store,
         broker,
         waha,

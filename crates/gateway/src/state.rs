@@ -13,6 +13,7 @@ use waha::Waha;
 
 use crate::acks::AckWriter;
 use crate::intake::Intake;
+use crate::looks::Looks;
 use crate::settings::{CapacitySettings, LimitSettings, ServerSettings};
 
 /// Makes a handle on a WAHA server from its address and key.
@@ -31,6 +32,8 @@ pub struct Gateway {
     pub acks: AckWriter,
     /// Stores campaigns.
     pub intake: Intake,
+    /// Looks at single campaigns.
+    pub looks: Looks,
     /// Wakes the outbox relay.
     pub accepted: Arc<Notify>,
     /// The machine's clocks.

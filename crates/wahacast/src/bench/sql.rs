@@ -2,6 +2,7 @@
 //! at best, and what is looked at to judge.
 
 mod limits;
+mod looks;
 mod marks;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use uuid::Uuid;
 use super::TEXT;
 
 pub(crate) use limits::*;
+pub(crate) use looks::*;
 pub(crate) use marks::*;
 
 /// Recipients of seeded campaigns count up from here; with the country code 49.
