@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use models::campaign::CampaignStatus;
 use policy::estimate::{Load, finish_at};
-use policy::waiting::{Facts, SessionFacts, WorkerFacts, waiting};
+use policy::waiting::{self, Facts, SessionFacts, WorkerFacts};
 use store::campaigns::{Campaign, Prospect, Rest, SessionSituation, Situation};
 use time::OffsetDateTime;
 
@@ -30,14 +30,16 @@ impl Around {
     }
 }
 
-/// A campaign's outlook. Pure: time comes with the situation.
-pub fn outlook(campaign: &Campaign, situation: &Situation, around: Around) -> Outlook {
-    if campaign.status.is_final() {
-        return Outlook {
-            waiting: waiting(&facts(campaign, situation, around), situation.now),
-            finish_at: None,
-        };
+/// The outlook of a campaign that is over: whatever surrounds it, nothing comes any more. Pure.
+pub fn ended(campaign: &Campaign) -> Outlook {
+    Outlook {
+        waiting: waiting::ended(campaign.status, campaign.cancel_reason.as_deref()),
+        finish_at: None,
     }
+}
+
+/// The outlook of a campaign that is not. Pure: time comes with the situation.
+pub fn outlook(campaign: &Campaign, situation: &Situation, around: Around) -> Outlook {
     let earlier = situation.earlier;
     let worker = situation
         .session
@@ -52,7 +54,7 @@ pub fn outlook(campaign: &Campaign, situation: &Situation, around: Around) -> Ou
     };
     let start = paced_until(campaign, situation).unwrap_or(situation.now);
     Outlook {
-        waiting: waiting(&facts(campaign, situation, around), situation.now),
+        waiting: waiting::waiting(&facts(campaign, situation, around), situation.now),
         finish_at: Some(finish_at(
             start.max(situation.now),
             &load,

@@ -17,6 +17,7 @@ pub mod estimate;
 pub mod extract;
 pub mod handlers;
 pub mod intake;
+pub mod looks;
 pub mod openapi;
 pub mod problem;
 pub mod relay;

@@ -16,6 +16,7 @@ use url::Url;
 use waha::Waha;
 use waha::webhook::SigningKey;
 
+use crate::looks::Looks;
 use crate::reports::Figures;
 use crate::settings::{CapacitySettings, DelaySettings, GatewaySettings, MigrateSettings};
 use crate::state::{Gateway, WahaAt};
@@ -88,6 +89,7 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let stored = intake::run(queue, process.shutdown.clone());
     process.supervisor.spawn("intake", stored);
     Ok(Gateway {
+        looks: Looks::new(&store, server.dead_after),
         store,
         broker,
         waha,

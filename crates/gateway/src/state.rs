@@ -14,6 +14,7 @@ use waha::webhook::SigningKey;
 
 use crate::acks::AckWriter;
 use crate::intake::Intake;
+use crate::looks::Looks;
 use crate::reports::Figures;
 use crate::settings::{CapacitySettings, LimitSettings, ServerSettings};
 
@@ -37,6 +38,8 @@ pub struct Gateway {
     pub reports: Figures,
     /// Stores campaigns.
     pub intake: Intake,
+    /// Looks at single campaigns.
+    pub looks: Looks,
     /// Wakes the outbox relay.
     pub accepted: Arc<Notify>,
     /// The machine's clocks.

@@ -86,11 +86,20 @@ fn wait(reason: impl Into<String>, next_attempt_at: Option<OffsetDateTime>) -> O
     })
 }
 
+/// Why a campaign that is over was not sent; `None` when its user knows.
+pub fn ended(status: CampaignStatus, cancel_reason: Option<&str>) -> Option<Waiting> {
+    let cancelled = status == CampaignStatus::Cancelled;
+    cancel_reason
+        .filter(|_| cancelled)
+        .and_then(|why| wait(why, None))
+}
+
 /// What a campaign waits for at `now`; `None` when it waits for nothing.
 pub fn waiting(facts: &Facts<'_>, now: OffsetDateTime) -> Option<Waiting> {
     match facts.status {
-        CampaignStatus::Cancelled => return facts.cancel_reason.and_then(|why| wait(why, None)),
-        CampaignStatus::Completed | CampaignStatus::CompletedWithErrors => return None,
+        CampaignStatus::Cancelled
+        | CampaignStatus::Completed
+        | CampaignStatus::CompletedWithErrors => return ended(facts.status, facts.cancel_reason),
         CampaignStatus::Paused => return wait("it was paused", None),
         CampaignStatus::Scheduled => return wait("its time has not come yet", None),
         CampaignStatus::Pending | CampaignStatus::InProgress => {}

@@ -9,7 +9,8 @@ use models::phone::PhoneNumber;
 use models::template::Variables;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
+use uuid::Uuid;
 
 use crate::column::{phone, unreadable};
 use crate::{GenericClient, StoreError};
@@ -24,7 +25,7 @@ pub use accept::{Acceptance, Accepted, NewCampaign, Submitted, accept, accept_fe
 pub use cancel::{Cancellation, cancel};
 pub(crate) use cancel::{abandon_in_flight, cancel_of};
 pub use prospect::Prospect;
-pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situation};
+pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situations};
 
 /// A campaign and where its messages stand.
 #[derive(Debug, Clone)]
@@ -83,6 +84,24 @@ pub async fn one(db: &impl GenericClient, id: CampaignId) -> Result<Option<Campa
     row.as_ref().map(read).transpose()
 }
 
+// In a subquery, or the server plans anew for each list's own length.
+const SOME: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM campaigns c WHERE c.id = ANY ((SELECT $1::uuid[])::uuid[])"
+);
+
+/// Those of these campaigns that there are, in no order.
+pub async fn some(
+    db: &impl GenericClient,
+    ids: &[CampaignId],
+) -> Result<Vec<Campaign>, StoreError> {
+    let ids: Vec<Uuid> = ids.iter().map(|id| id.uuid()).collect();
+    let statement = db.prepare_cached(SOME).await?;
+    let rows = db.query(&statement, &[&ids]).await?;
+    rows.iter().map(read).collect()
+}
+
 const LIST: &str = concat!(
     "SELECT ",
     columns!(),
@@ -94,14 +113,39 @@ const LIST: &str = concat!(
     ORDER BY c.id DESC LIMIT $6"
 );
 
-/// Campaigns, newest first.
+// What users ask for most: from the cursor along the index, no further than the page is long,
+// however many campaigns the number has. The planner believes in a range of numbers and a long
+// list, and knows no parameter; so it neither sorts all that the number has nor plans anew.
+const PAGE: &str = concat!(
+    "SELECT * FROM (SELECT ",
+    columns!(),
+    " FROM campaigns c
+        WHERE (c.sender, c.id) < ((SELECT $1::text), (SELECT $2::uuid))
+            AND c.sender >= (SELECT $1::text)
+        ORDER BY c.sender DESC, c.id DESC LIMIT 10000) page LIMIT (SELECT $3::bigint)"
+);
+
+/// Campaigns, newest first; at most 10,000.
 pub async fn list(
     db: &impl GenericClient,
     filter: &Filter,
     limit: i64,
 ) -> Result<Vec<Campaign>, StoreError> {
+    if let Filter {
+        sender: Some(sender),
+        status: None,
+        from: None,
+        before: None,
+        after,
+    } = filter
+    {
+        let after = after.map_or(Uuid::max(), CampaignId::uuid);
+        let statement = db.prepare_cached(PAGE).await?;
+        let page: &[&(dyn ToSql + Sync)] = &[&sender.digits(), &after, &limit];
+        return db.query(&statement, page).await?.iter().map(read).collect();
+    }
     let statement = db.prepare_cached(LIST).await?;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+    let parameters: &[&(dyn ToSql + Sync)] = &[
         &filter.sender.as_ref().map(PhoneNumber::digits),
         &filter.status.map(CampaignStatus::name),
         &filter.from,

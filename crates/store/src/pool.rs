@@ -4,7 +4,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Timeouts};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Pool, QueueMode, RecyclingMethod, Runtime, Timeouts,
+};
 use tokio_postgres::{Config, NoTls};
 
 use crate::client::Types;
@@ -40,6 +42,8 @@ impl Store {
         };
         let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
             .max_size(connections_max)
+            // The one that was used last knows the statements, and its server process is warm.
+            .queue_mode(QueueMode::Lifo)
             .runtime(Runtime::Tokio1)
             .timeouts(Timeouts {
                 wait: Some(CONNECTION_WAIT_MAX),

@@ -24,6 +24,7 @@ mod sql;
 mod stage;
 mod status;
 mod stream;
+mod wire;
 
 use std::process::ExitCode;
 use std::sync::Arc;

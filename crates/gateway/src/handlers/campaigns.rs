@@ -2,7 +2,6 @@
 
 use actix_web::HttpRequest;
 use actix_web::web::Data;
-use futures_util::future::try_join_all;
 use metrics::counter;
 use models::campaign::CampaignStatus;
 use models::ids::CampaignId;
@@ -17,9 +16,10 @@ use store::{GenericClient, Spool};
 use crate::auth::MaybeAdmin;
 use crate::boundary::Trace;
 use crate::cursor::Ordinal;
-use crate::estimate::{Around, first_estimate, outlook};
+use crate::estimate::{Around, ended, first_estimate, outlook};
 use crate::extract::params::{FromParams, Page, Params};
 use crate::extract::{CampaignPath, Query, Submitted, values};
+use crate::looks::{self, Looked};
 use crate::problem::{Kind, Problem, ProblemView};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
@@ -78,41 +78,30 @@ fn sender_unknown(sender: &PhoneNumber) -> Problem {
     Problem::new(Kind::SenderUnknown, unknown.detail)
 }
 
-/// What a campaign waits for and when it may be done.
-async fn looked_at(
-    db: &impl GenericClient,
-    gateway: &Gateway,
-    campaign: &Campaign,
-) -> Result<Outlook, Problem> {
-    let dead_after = gateway.settings.dead_after;
-    let found = ledger::situation(db, &campaign.sender, campaign.id, dead_after).await?;
-    let around = Around::of(gateway);
-    Ok(found
-        .map(|situation| outlook(campaign, &situation, around))
-        .unwrap_or_default())
-}
-
-/// Campaigns with their outlooks; the look-ups share one connection and do not wait in turn.
+/// Campaigns with their outlooks, in their order.
 pub(super) async fn views(
     db: &impl GenericClient,
     gateway: &Gateway,
     rows: Vec<Campaign>,
 ) -> Result<Vec<CampaignView>, Problem> {
-    let each = rows.into_iter().map(|row| async move {
-        let outlook = looked_at(db, gateway, &row).await?;
-        Ok(CampaignView::new(row, outlook))
-    });
-    try_join_all(each).await
+    let looked = looks::with_situations(db, rows, gateway.settings.dead_after).await?;
+    let around = Around::of(gateway);
+    Ok(looked.into_iter().map(|one| view(one, around)).collect())
 }
 
-async fn one_view(
-    db: &impl GenericClient,
-    gateway: &Gateway,
-    id: CampaignId,
-) -> Result<CampaignView, Problem> {
-    let row = ledger::one(db, id).await?.ok_or_else(|| unknown(id))?;
-    let outlook = looked_at(db, gateway, &row).await?;
-    Ok(CampaignView::new(row, outlook))
+fn view((campaign, situation): Looked, around: Around) -> CampaignView {
+    let outlook = match &situation {
+        _ if campaign.status.is_final() => ended(&campaign),
+        Some(situation) => outlook(&campaign, situation, around),
+        None => Outlook::default(),
+    };
+    CampaignView::new(campaign, outlook)
+}
+
+async fn one_view(gateway: &Gateway, id: CampaignId) -> Result<CampaignView, Problem> {
+    let looked = gateway.looks.look(id).await?;
+    let looked = looked.ok_or_else(|| unknown(id))?;
+    Ok(view(looked, Around::of(gateway)))
 }
 
 fn unknown(id: CampaignId) -> Problem {
@@ -152,8 +141,7 @@ pub async fn status(
     gateway: Data<Gateway>,
 ) -> Answer {
     let Query(Details { shown, page }) = details;
-    let db = gateway.store.client().await?;
-    let mut view = one_view(&db, &gateway, id.0).await?;
+    let mut view = one_view(&gateway, id.0).await?;
     if !shown {
         return Ok(reply::ok(view));
     }
@@ -162,6 +150,7 @@ pub async fn status(
         view.messages = Some(Vec::new());
         return Ok(reply::ok(view));
     }
+    let db = gateway.store.client().await?;
     let (messages, next) = messages(&db, id.0, &page).await?;
     view.messages = Some(messages);
     Ok(reply::page(&req, view, next.as_deref()))
@@ -261,14 +250,14 @@ pub async fn list(
         (status = 409, description = "It has ended already", body = ProblemView,
             content_type = "application/problem+json")))]
 pub async fn cancel(id: CampaignPath, gateway: Data<Gateway>) -> Answer {
-    let mut db = gateway.store.client().await?;
-    match ledger::cancel(&mut db, id.0).await? {
+    let cancelled = ledger::cancel(&mut gateway.store.client().await?, id.0).await?;
+    match cancelled {
         Cancellation::Missing => Err(unknown(id.0)),
         Cancellation::Ended(status) => {
             let detail = format!("campaign {} is {status}: nothing is left to cancel", id.0);
             Err(Problem::new(Kind::CampaignFinished, detail))
         }
-        Cancellation::Cancelled => Ok(reply::ok(one_view(&db, &gateway, id.0).await?)),
+        Cancellation::Cancelled => Ok(reply::ok(one_view(&gateway, id.0).await?)),
     }
 }
 

@@ -8,6 +8,7 @@ mod campaigns;
 mod delays;
 mod flat;
 mod intake;
+mod looks;
 mod monitoring;
 mod openapi;
 mod sending;

@@ -36,11 +36,12 @@ pub struct Prospect {
 const COUNTED_MAX: i64 = 50;
 
 /// One look for any number of campaigns; who speaks on a worker is counted once for all of its
-/// senders. The limits of one keep the planner from reading all open campaigns for it.
+/// senders. The limits of one keep the planner from reading all open campaigns for it; the lists
+/// come in by subqueries, or it would plan anew for each group of less than ten.
 const PROSPECT: &str = "
     WITH asked AS MATERIALIZED (
         SELECT a.phone, a.campaign, s.worker_id
-        FROM unnest($1::text[], $2::uuid[]) AS a (phone, campaign)
+        FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS a (phone, campaign)
         LEFT JOIN sessions s ON s.phone = a.phone AND s.wanted <> 'GONE'
     ), crowds AS MATERIALIZED (
         SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (

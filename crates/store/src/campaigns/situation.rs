@@ -1,17 +1,18 @@
-//! All that decides what a campaign waits for and when it may be done, in one look.
+//! All that decides what campaigns wait for and when they may be done, in one look.
 
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use models::delays::{DelayOverrides, Delays};
 use models::ids::CampaignId;
-use models::phone::PhoneNumber;
 use models::session::{SessionStatus, SessionWanted};
 use models::worker::WorkerHealth;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
+use uuid::Uuid;
 
-use crate::column::duration;
-use crate::column::unreadable;
+use super::Campaign;
+use crate::column::{duration, unreadable};
 use crate::{GenericClient, StoreError};
 
 /// What surrounds a campaign of a sender. Times are the database's.
@@ -93,52 +94,108 @@ pub struct Earlier {
     pub messages: i64,
 }
 
-const SITUATION: &str = "
-    SELECT now(), s.status, s.wanted, s.reason, s.due_at,
-        (SELECT count(*) FROM sessions q WHERE s.worker_id IS NULL AND q.worker_id IS NULL
-            AND q.wanted = 'RUNNING' AND (q.queued_at, q.phone) <= (s.queued_at, s.phone)),
-        w.name, w.health, w.health_reason, w.check_at, l.resting_until, l.rest_reason,
-        (SELECT count(*) FROM sessions o WHERE o.worker_id = s.worker_id
-            AND EXISTS (SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL)),
+/// One look for any number of campaigns: a row for each that is open, or one without a campaign
+/// for a number that has none of them. Who speaks on a worker is counted once for all of its
+/// numbers, and a number's open campaigns are gone through once for all that were asked for.
+///
+/// Each part names its rows by key, in a subquery with a limit: the planner must not read a whole
+/// table because it was small when the plan was made. Lists come in by subqueries, which hides
+/// from it how long they are: a plan for the very list looks cheaper than one for any, so it would
+/// be made anew each time, for three times what running it takes. That the cursor has passed all
+/// messages says that none but retries are left; the months' tables need not be opened for it.
+const SITUATIONS: &str = "
+    WITH asked AS MATERIALIZED (
+        SELECT i.phone, i.newest, s.*
+        FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS i (phone, newest)
+        LEFT JOIN LATERAL (
+            SELECT worker_id, status, wanted, reason, due_at, (
+                SELECT count(*) FROM sessions q WHERE o.worker_id IS NULL AND q.worker_id IS NULL
+                    AND q.wanted = 'RUNNING' AND (q.queued_at, q.phone) <= (o.queued_at, o.phone)
+                ) AS place
+            FROM sessions o WHERE o.phone = i.phone AND o.wanted <> 'GONE' LIMIT 1
+        ) s ON true
+    ), crowds AS MATERIALIZED (
+        SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (
+                SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL LIMIT 1) one
+            WHERE o.worker_id = w.worker_id) AS speakers
+        FROM (SELECT DISTINCT worker_id FROM asked WHERE worker_id IS NOT NULL) w
+    )
+    SELECT now(), a.status, a.wanted, a.reason, a.due_at, a.place,
+        w.name, w.health, w.health_reason, w.check_at, w.resting_until, w.rest_reason, c.speakers,
         d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
         g.message_delay_ms, g.sender_switch_delay_ms, g.campaign_delay_ms,
         d.last_sent_at, d.campaign_ended_at, d.resting_until, d.rest_reason,
-        e.first, e.campaigns, e.messages,
-        CASE WHEN NOT EXISTS (SELECT FROM messages m JOIN campaigns c ON c.id = m.campaign_id
-                WHERE c.id = $2 AND m.ordinal >= c.next_ordinal AND m.status = 0)
-            THEN (SELECT min(due_at) FROM retries WHERE campaign_id = $2) END,
-        d.in_flight_at,
+        e.first, e.ahead, e.unsent, e.retry_at, d.in_flight_at,
         EXISTS (SELECT FROM replicas WHERE service = 'sender'
-            AND seen_at > now() - make_interval(secs => $3))
-    FROM senders d
-    LEFT JOIN settings g ON true
-    LEFT JOIN sessions s ON s.phone = d.phone AND s.wanted <> 'GONE'
-    LEFT JOIN workers w ON w.id = s.worker_id
-    LEFT JOIN lanes l ON l.worker_id = s.worker_id
+            AND seen_at > now() - make_interval(secs => $4)),
+        a.phone, e.id
+    FROM asked a
+    CROSS JOIN LATERAL (SELECT * FROM senders WHERE phone = a.phone LIMIT 1) d
+    LEFT JOIN (SELECT * FROM settings LIMIT 1) g ON true
+    LEFT JOIN crowds c ON c.worker_id = a.worker_id
     LEFT JOIN LATERAL (
-        SELECT (array_agg(id ORDER BY id))[1] AS first, count(*) AS campaigns,
-            sum(total - sent - delivered - read - failed - cancelled - suppressed - unknown)::bigint
-                AS messages
-        FROM campaigns WHERE sender = d.phone AND completed_at IS NULL AND id < $2
-    ) e ON true
-    WHERE d.phone = $1";
+        SELECT name, health, health_reason, check_at, resting_until, rest_reason
+        FROM workers LEFT JOIN lanes ON lanes.worker_id = workers.id
+        WHERE workers.id = a.worker_id LIMIT 1
+    ) w ON true
+    LEFT JOIN LATERAL (
+        SELECT id, first, ahead, unsent::bigint, CASE WHEN next_ordinal >= total
+            THEN (SELECT min(due_at) FROM retries WHERE campaign_id = id) END AS retry_at
+        FROM (
+            SELECT id, next_ordinal, total, first_value(id) OVER older AS first,
+                count(*) OVER older - 1 AS ahead, sum(open) OVER older - open AS unsent
+            FROM (SELECT *, total - sent - delivered - read - failed - cancelled - suppressed
+                    - unknown AS open FROM campaigns) o
+            WHERE sender = a.phone AND completed_at IS NULL AND id <= a.newest
+            WINDOW older AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
+        ) line WHERE id = ANY ((SELECT $3::uuid[])::uuid[])
+    ) e ON true";
 
-/// What surrounds a campaign of `sender`; `None` when the sender is not known.
-pub async fn situation(
+/// What surrounds campaigns that are not done, by their ids; of a number that is not known,
+/// nothing. A campaign that has ended since it was read has nothing before it.
+pub async fn situations(
     db: &impl GenericClient,
-    sender: &PhoneNumber,
-    campaign: CampaignId,
+    campaigns: &[&Campaign],
     dead_after: Duration,
-) -> Result<Option<Situation>, StoreError> {
-    let statement = db.prepare_cached(SITUATION).await?;
+) -> Result<HashMap<CampaignId, Situation>, StoreError> {
+    let mut newest: BTreeMap<&str, CampaignId> = BTreeMap::new();
+    for campaign in campaigns {
+        let newest = newest.entry(campaign.sender.digits());
+        let newest = newest.or_insert(campaign.id);
+        *newest = campaign.id.max(*newest);
+    }
+    let (phones, newest): (Vec<&str>, Vec<Uuid>) =
+        newest.iter().map(|(phone, id)| (*phone, id.uuid())).unzip();
+    let ids: Vec<Uuid> = campaigns
+        .iter()
+        .map(|campaign| campaign.id.uuid())
+        .collect();
+    let statement = db.prepare_cached(SITUATIONS).await?;
     let dead_after = dead_after.as_secs_f64();
-    let row = db
-        .query_opt(
-            &statement,
-            &[&sender.digits(), &campaign.uuid(), &dead_after],
-        )
+    let rows = db
+        .query(&statement, &[&phones, &newest, &ids, &dead_after])
         .await?;
-    row.as_ref().map(read).transpose()
+    let (mut places, mut numbers) = (HashMap::new(), HashMap::new());
+    for row in &rows {
+        numbers.insert(row.get::<_, &str>(29), row);
+        if let Some(id) = row.get::<_, Option<Uuid>>(30) {
+            places.insert(id, row);
+        }
+    }
+    let situations = campaigns.iter().filter_map(|campaign| {
+        let place = places.get(&campaign.id.uuid());
+        let row = place.or_else(|| numbers.get(campaign.sender.digits()))?;
+        let situation = read(row).map(|situation| match place {
+            Some(_) => situation,
+            None => Situation {
+                earlier: None,
+                retry_at: None,
+                ..situation
+            },
+        });
+        Some(situation.map(|situation| (campaign.id, situation)))
+    });
+    situations.collect()
 }
 
 fn read(row: &Row) -> Result<Situation, StoreError> {
@@ -160,14 +217,21 @@ fn read(row: &Row) -> Result<Situation, StoreError> {
         last_sent_at: row.get(19),
         campaign_ended_at: row.get(20),
         rest: rest(row, 21, "the number rests"),
-        earlier: row.get::<_, Option<_>>(23).map(|first| Earlier {
-            first: CampaignId::new(first),
-            campaigns: row.get(24),
-            messages: row.get::<_, Option<_>>(25).unwrap_or_default(),
-        }),
+        earlier: earlier(row),
         retry_at: row.get(26),
         in_flight_at: row.get(27),
         replicas_alive: row.get(28),
+    })
+}
+
+/// The first of a number's open campaigns is also the first of those before any but itself.
+fn earlier(row: &Row) -> Option<Earlier> {
+    let first: Uuid = row.get::<_, Option<_>>(23)?;
+    let campaigns = row.get(24);
+    (campaigns > 0).then(|| Earlier {
+        first: CampaignId::new(first),
+        campaigns,
+        messages: row.get(25),
     })
 }
 
@@ -183,7 +247,7 @@ fn session(row: &Row) -> Result<Option<SessionSituation>, StoreError> {
             .ok_or_else(|| unreadable("session wish", wanted))?,
         reason: row.get(3),
         due_at: row.get(4),
-        queue_place: row.get(5),
+        queue_place: row.get::<_, Option<_>>(5).unwrap_or_default(),
         worker: worker(row)?,
     }))
 }
@@ -200,7 +264,7 @@ fn worker(row: &Row) -> Result<Option<WorkerSituation>, StoreError> {
         health_reason: row.get(8),
         check_at: row.get(9),
         rest: rest(row, 10, "the worker refuses"),
-        speakers: row.get(12),
+        speakers: row.get::<_, Option<_>>(12).unwrap_or_default(),
     }))
 }
 

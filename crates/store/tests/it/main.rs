@@ -16,5 +16,6 @@ mod pruning;
 mod races;
 mod reconcile;
 mod retention;
+mod situation;
 mod sweep;
 mod unnamed;

@@ -76,6 +76,17 @@ fn only(month: &str, what: &str) {
     assert!(at_all, "{what} did not look into {month}");
 }
 
+/// Nothing was read of messages at all.
+fn none(what: &str) {
+    let plans = plans();
+    assert!(!plans.is_empty(), "{what} was not seen");
+    for plan in plans {
+        let mut found = Vec::new();
+        looked_into(&plan["Plan"], &mut found);
+        assert_eq!(found, [], "{what}: {plan:#}");
+    }
+}
+
 /// A ledger whose connections report their plans, which are made once for all parameters, with
 /// three months before this one; `full`: each with messages of its own.
 async fn reporting(full: bool) -> (Scene, String) {
@@ -160,10 +171,10 @@ async fn looking(scene: &Scene, month: &str) {
     let story = story::story(&client, campaign, &recipient).await;
     assert!(story.unwrap().is_some());
     only(month, "story");
-    campaigns::situation(&client, &phone(1), campaign, DEAD_AFTER)
-        .await
-        .unwrap();
-    only(month, "situation");
+    let row = campaigns::one(&client, campaign).await.unwrap().unwrap();
+    let situations = campaigns::situations(&client, &[&row], DEAD_AFTER).await;
+    assert_eq!(situations.unwrap().len(), 1);
+    none("situation");
     store::audit::held(&client, campaign.uuid()).await.unwrap();
     only(month, "audit of one campaign");
 }

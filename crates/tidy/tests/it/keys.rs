@@ -15,13 +15,14 @@ const WITHOUT: &[(&str, &str)] = &[
     ("audit::FLIGHTS", "looks for what no row points to"),
     ("audit::IDS", "pages through all campaigns"),
     ("campaigns::LIST", "a list for people"),
+    ("campaigns::PAGE", "a list for people"),
     (
         "campaigns::cancel::LOCK_OPEN",
         "a session is removed with its number's open campaigns",
     ),
     (
-        "campaigns::situation::SITUATION",
-        "a campaign's reason: its number's earlier open campaigns",
+        "campaigns::situation::SITUATIONS",
+        "campaigns' reasons: their numbers' earlier open campaigns",
     ),
     (
         "campaigns::prospect::PROSPECT",

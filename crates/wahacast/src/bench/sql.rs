@@ -2,6 +2,7 @@
 //! at best, and what is looked at to judge.
 
 mod limits;
+mod looks;
 mod marks;
 mod past;
 
@@ -14,6 +15,7 @@ use uuid::Uuid;
 use super::TEXT;
 
 pub(crate) use limits::*;
+pub(crate) use looks::*;
 pub(crate) use marks::*;
 pub(crate) use past::*;
 

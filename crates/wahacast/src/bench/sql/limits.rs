@@ -145,34 +145,6 @@ pub(crate) async fn forget_outbox(db: &Client) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A client's questions about campaigns here and there: what a status answer is made of, in the two
-/// plainest statements that have it.
-pub(crate) async fn bare_status(
-    db: &Client,
-    campaigns: &[Uuid],
-    client: usize,
-    each: usize,
-) -> anyhow::Result<()> {
-    let campaign =
-        "SELECT id, sender, status, cancel_reason, total, sending, sent, delivered, read,
-            failed, cancelled, suppressed, unknown, duplicates_removed, created_at, started_at,
-            completed_at
-        FROM campaigns WHERE id = $1";
-    let around = "SELECT s.status, s.wanted, s.reason, s.due_at, w.name, w.health, w.check_at,
-            l.resting_until, d.message_delay_ms, d.last_sent_at, d.resting_until, d.rest_reason
-        FROM senders d LEFT JOIN sessions s ON s.phone = d.phone
-        LEFT JOIN workers w ON w.id = s.worker_id LEFT JOIN lanes l ON l.worker_id = s.worker_id
-        WHERE d.phone = $1";
-    let (campaign, around) = (db.prepare(campaign).await?, db.prepare(around).await?);
-    for n in 0..each {
-        let id = campaigns[(client * 7_919 + n * 104_729) % campaigns.len()];
-        let row = db.query_one(&campaign, &[&id]).await?;
-        let sender: &str = row.get(1);
-        let _situation = db.query_opt(&around, &[&sender]).await?;
-    }
-    Ok(())
-}
-
 /// The bare statement that takes a slot of the least loaded worker, `count` times; placements a
 /// second and the milliseconds of each.
 pub(crate) async fn bare_place(db: &Client, count: usize) -> anyhow::Result<(f64, Vec<f64>)> {
