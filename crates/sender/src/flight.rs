@@ -101,8 +101,8 @@ pub struct Said {
 }
 
 impl Line {
-    /// Claims a message and says it.
-    pub async fn speak(&self, flight: &Flight) -> Spoken {
+    /// Claims a message and says it, not before a moment.
+    pub async fn speak(&self, flight: &Flight, not_before: Moment) -> Spoken {
         let context = &self.context;
         let claim = Claim {
             tenure: self.tenure,
@@ -116,6 +116,9 @@ impl Line {
             ClaimAnswer::Refused => return Spoken::NotClaimed { refused: true },
             ClaimAnswer::NotWritten => return Spoken::NotClaimed { refused: false },
         };
+        if context.moments.now() < not_before {
+            context.moments.sleep_until(Some(not_before)).await;
+        }
         let _permit = context.sends.acquire().await;
         let mut said = Said {
             text: String::new(),

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use models::delays::Delays;
 use models::phone::PhoneNumber;
-use policy::lane::{Lane, Moment, Next};
+use policy::lane::{Lane, Moment, Next, claim_ahead};
 use policy::outcome::{Verdict, judge};
 use store::StoreError;
 use store::lanes::{self, LaneFacts, Tenure};
@@ -223,21 +223,34 @@ impl LaneTask {
                 return None;
             }
             match self.lane.next(now) {
-                Next::Speak(speaker) => self.begin(speaker),
-                Next::At(moment) => return Some(moment),
+                Next::Speak(speaker) => self.begin(speaker, now),
+                Next::At(moment) => match self.to_be_claimed() {
+                    Some((speaker, from)) if from <= now => self.begin(speaker, moment),
+                    Some((_, from)) => return Some(from),
+                    None => return Some(moment),
+                },
                 Next::Quiet => return None,
             }
         }
     }
 
-    fn begin(&mut self, speaker: u32) {
+    /// Who will speak next, and from when on it may be claimed for ahead of its moment; `None`
+    /// where that may change, or where nobody could prove afterwards that it had not left.
+    fn to_be_claimed(&self) -> Option<(u32, Moment)> {
+        let (speaker, ready_at) = self.lane.next_free().filter(|_| self.line.own_ids())?;
+        let (_, delays) = self.speakers.ready(speaker, &self.delays.borrow())?;
+        Some((speaker, ready_at.saturating_sub(claim_ahead(&delays))))
+    }
+
+    /// Claims a sender's next message and says it, not before a moment that it may say it at.
+    fn begin(&mut self, speaker: u32, not_before: Moment) {
         let Some(flight) = self.speakers.begin(speaker) else {
             return self.lane.silence(speaker);
         };
         self.lane.begin(speaker);
         let line = Arc::clone(&self.line);
         self.events.push(Box::pin(async move {
-            let spoken = line.speak(&flight).await;
+            let spoken = line.speak(&flight, not_before).await;
             Event::Spoken {
                 speaker,
                 flight: Box::new(flight),
@@ -358,7 +371,7 @@ impl LaneTask {
     fn retime(&mut self, speaker: u32) {
         let global = *self.delays.borrow();
         match self.speakers.ready(speaker, &global) {
-            Some((ready_at, switch_delay)) => self.lane.wait(speaker, ready_at, switch_delay),
+            Some((ready_at, delays)) => self.lane.wait(speaker, ready_at, delays.sender_switch),
             None => self.lane.silence(speaker),
         }
     }

@@ -78,7 +78,7 @@ impl LaneTask {
         let global = *self.delays.borrow();
         let far = self.speakers.all().into_iter().all(|speaker| {
             let ready = self.speakers.ready(speaker, &global);
-            ready.is_none_or(|(at, switch)| at > soon && now + switch <= until)
+            ready.is_none_or(|(at, delays)| at > soon && now + delays.sender_switch <= until)
         });
         far.then_some(Ending::Parked { until, wake })
     }

@@ -114,9 +114,9 @@ impl Speakers {
             .is_some_and(|speaker| speaker.said == Some(key))
     }
 
-    /// When a sender may speak as far as its own rules go, and its switch delay; `None` when it
-    /// has nothing to say now.
-    pub(super) fn ready(&self, speaker: u32, global: &Delays) -> Option<(Moment, Duration)> {
+    /// When a sender may speak as far as its own rules go, and the delays in force for it; `None`
+    /// when it has nothing to say now.
+    pub(super) fn ready(&self, speaker: u32, global: &Delays) -> Option<(Moment, Delays)> {
         let speaker = self.speakers.get(&speaker)?;
         let campaign = speaker.sayable()?;
         let (_, due) = campaign.next()?;
@@ -128,7 +128,7 @@ impl Speakers {
                 .max()?,
             ..speaker.pace
         };
-        Some((ready_at(&pace, &delays), delays.sender_switch))
+        Some((ready_at(&pace, &delays), delays))
     }
 
     /// A sender begins to speak; `None` when it has nothing to say after all.

@@ -90,6 +90,27 @@ async fn campaigns_on_several_lanes_are_heard_once_and_in_pace() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_claimed_ahead_of_its_moment_and_leaves_no_sooner() {
+    let scene = Scene::new(options(1), 2_000, 0).await;
+    scene.session(1, &phone(1)).await;
+    scene.own_ids().await;
+    let sender = scene.sender("one", &[]);
+    scene.campaign(&phone(1), 49_000_000_000, 4).await;
+    scene.all_ended().await;
+    let heard = scene.heard().await;
+    assert_eq!(check_once(&heard), 4);
+    check_gaps(&heard, Duration::from_secs(2), Duration::ZERO);
+    // Claims, by the ledger's clock, since the conclusion of the message before.
+    let gaps = "SELECT EXTRACT(EPOCH FROM (c.steps[1]).at - (b.steps[2]).at)::float8
+        FROM messages b JOIN messages c ON c.campaign_id = b.campaign_id
+            AND c.ordinal = b.ordinal + 1 ORDER BY 1";
+    let client = scene.db.store.client().await.unwrap();
+    let least: f64 = client.query(gaps, &[]).await.unwrap()[0].get(0);
+    assert!((1.8..1.97).contains(&least), "{least}");
+    sender.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lanes_move_to_a_living_replica_and_keep_their_gaps() {
     let scene = Scene::new(options(3), 150, 300).await;
     for number in 0..6 {

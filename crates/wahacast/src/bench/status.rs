@@ -270,11 +270,7 @@ pub(crate) async fn answers(stage: &Stage, campaigns: &[Uuid]) -> anyhow::Result
     Ok((waits.len() as f64 / began.elapsed().as_secs_f64(), waits))
 }
 
-async fn ask_status(
-    stage: &Stage,
-    campaigns: &[Uuid],
-    client: usize,
-) -> anyhow::Result<Vec<f64>> {
+async fn ask_status(stage: &Stage, campaigns: &[Uuid], client: usize) -> anyhow::Result<Vec<f64>> {
     let (mut wire, mut waits) = (Wire::open(&stage.gateway).await?, Vec::with_capacity(EACH));
     for n in 0..EACH {
         let id = campaigns[(client * 7_919 + n * 104_729) % campaigns.len()];
