@@ -101,7 +101,7 @@ pub struct Earlier {
 /// Each part names its rows by key, in a subquery with a limit: the planner must not read a whole
 /// table because it was small when the plan was made. Lists come in by subqueries, which hides
 /// from it how long they are: a plan for the very list looks cheaper than one for any, so it would
-/// be made anew each time, for three times what running it takes. That the cursor has passed all
+/// be made anew each time, for twice what running it takes. That the cursor has passed all
 /// messages says that none but retries are left; the months' tables need not be opened for it.
 const SITUATIONS: &str = "
     WITH asked AS MATERIALIZED (
