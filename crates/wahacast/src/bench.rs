@@ -24,7 +24,6 @@ mod sql;
 mod stage;
 mod status;
 mod stream;
-mod wire;
 
 use std::process::ExitCode;
 use std::sync::Arc;

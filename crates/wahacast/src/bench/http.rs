@@ -13,9 +13,17 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 
 /// Bytes of an answer's head and body, at most.
-const ANSWER_MAX: usize = 16 * 1024;
+const ANSWER_MAX: usize = 256 * 1024;
+/// Room for most answers at once.
+const ROOM: usize = 16 * 1024;
 
-/// A request as it goes over the wire.
+/// A question as it goes over the wire.
+pub(crate) fn get(base: &str, path: &str) -> Vec<u8> {
+    let host = authority(base);
+    format!("GET {path} HTTP/1.1\r\nhost: {host}\r\n\r\n").into_bytes()
+}
+
+/// A request with a body as it goes over the wire.
 pub(crate) fn post(base: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
     let host = authority(base);
     let mut request = format!("POST {path} HTTP/1.1\r\nhost: {host}\r\n");
@@ -35,14 +43,14 @@ pub(crate) async fn all(
     requests: Vec<Vec<u8>>,
     at_once: usize,
 ) -> anyhow::Result<Duration> {
-    let address = authority(base).to_owned();
+    let base = base.to_owned();
     let alone = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()?;
-    spawn_blocking(move || alone.block_on(send(address, requests, at_once))).await?
+    spawn_blocking(move || alone.block_on(send(base, requests, at_once))).await?
 }
 
-async fn send(address: String, requests: Vec<Vec<u8>>, at_once: usize) -> anyhow::Result<Duration> {
+async fn send(base: String, requests: Vec<Vec<u8>>, at_once: usize) -> anyhow::Result<Duration> {
     let mut shares: Vec<Vec<Vec<u8>>> = vec![Vec::new(); at_once.min(requests.len())];
     let places = shares.len();
     for (n, request) in requests.into_iter().enumerate() {
@@ -50,13 +58,13 @@ async fn send(address: String, requests: Vec<Vec<u8>>, at_once: usize) -> anyhow
     }
     let (mut connections, mut speaking) = (Vec::with_capacity(places), JoinSet::new());
     for share in shares {
-        connections.push((Connection::open(&address).await?, share));
+        connections.push((Connection::open(&base).await?, share));
     }
     let began = Instant::now();
     for (mut connection, share) in connections {
         speaking.spawn(async move {
             for request in &share {
-                connection.call(request).await?;
+                let _read = connection.call(request).await?;
             }
             anyhow::Ok(())
         });
@@ -68,36 +76,47 @@ async fn send(address: String, requests: Vec<Vec<u8>>, at_once: usize) -> anyhow
 }
 
 /// A connection and what was read from it.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+    /// A connection to the server of a base URL.
+    pub(crate) async fn open(base: &str) -> anyhow::Result<Self> {
+        let stream = TcpStream::connect(authority(base)).await?;
         stream.set_nodelay(true)?;
-        let read = Vec::with_capacity(1024);
+        let read = Vec::with_capacity(ROOM);
         Ok(Self { stream, read })
     }
 
-    /// Sends a request and reads its answer.
-    async fn call(&mut self, request: &[u8]) -> anyhow::Result<()> {
+    /// Sends a request; the whole body of its answer.
+    ///
+    /// # Errors
+    /// It was not answered, or not with 200, or not with one whole answer.
+    pub(crate) async fn call(&mut self, request: &[u8]) -> anyhow::Result<&[u8]> {
         self.stream.write_all(request).await?;
         self.read.clear();
-        loop {
-            let more = self.stream.read_buf(&mut self.read).await?;
-            ensure!(more > 0, "a connection was closed within an answer");
+        let head = loop {
+            self.more().await?;
             if let Some(head) = head(&self.read)? {
-                let whole = head.bytes + head.body;
-                ensure!(self.read.len() <= whole, "an answer that nobody asked for");
-                if self.read.len() == whole {
-                    ensure!(head.status == 200, "answered with {}", self.text());
-                    return Ok(());
-                }
+                break head;
             }
-            ensure!(self.read.len() < ANSWER_MAX, "an answer is too long");
+        };
+        let whole = head.bytes + head.body;
+        while self.read.len() < whole {
+            self.more().await?;
         }
+        ensure!(self.read.len() == whole, "an answer that nobody asked for");
+        ensure!(head.status == 200, "answered with {}", self.text());
+        Ok(&self.read[head.bytes..])
+    }
+
+    async fn more(&mut self) -> anyhow::Result<()> {
+        let more = self.stream.read_buf(&mut self.read).await?;
+        ensure!(more > 0, "a connection was closed within an answer");
+        ensure!(self.read.len() < ANSWER_MAX, "an answer is too long");
+        Ok(())
     }
 
     fn text(&self) -> String {
@@ -172,6 +191,23 @@ mod tests {
                 stream.write_all(&[*byte]).await.unwrap();
             }
         }
+    }
+
+    #[tokio::test]
+    async fn answers_come_one_after_the_other_on_one_connection() {
+        let answers = ["one", "two"]
+            .map(|body| format!("HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\n{body}"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let client = async {
+            let mut connection = Connection::open(&base).await.unwrap();
+            let asked = get(&base, "/x");
+            assert!(asked.starts_with(b"GET /x HTTP/1.1\r\nhost: 127.0.0.1:"));
+            assert_eq!(connection.call(&asked).await.unwrap(), b"one");
+            assert_eq!(connection.call(&asked).await.unwrap(), b"two");
+        };
+        let answers = answers.each_ref().map(String::as_str);
+        tokio::join!(client, server(listener, &answers));
     }
 
     #[tokio::test]

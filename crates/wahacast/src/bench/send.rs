@@ -22,7 +22,7 @@ use super::{Extent, TEXT};
 /// One message of each is on its way at once.
 pub(crate) const SENDERS: usize = 2_000;
 /// Messages of each sender in a round.
-pub(crate) const EACH: usize = 20;
+pub(crate) const EACH: usize = 40;
 /// So that a worker has as many sessions as WAHA advises at most.
 const SENDERS_PER_WORKER: usize = 50;
 

@@ -14,10 +14,10 @@ use super::Extent;
 use super::cost::{self, Cpu};
 use super::figure::{Rounds, Row, Target, median, quantile};
 use super::fleet::numbers;
+use super::http::{self, Connection};
 use super::report::{Curve, Report};
 use super::sql::{self, Bare};
 use super::stage::{Hall, Scene, Stage};
-use super::wire::Wire;
 
 /// Clients that ask at once, and connections of the limit.
 const CLIENTS: usize = 16;
@@ -144,7 +144,7 @@ impl Ledger {
     async fn measure(&self, extent: Extent) -> anyhow::Result<Measured> {
         let (mut clients, mut bare) = (Vec::new(), Vec::new());
         for _ in 0..CLIENTS {
-            clients.push(Wire::open(&self.stage.gateway).await?);
+            clients.push(Connection::open(&self.stage.gateway).await?);
             bare.push(Bare::new(self.stage.db().await?).await?);
         }
         let (mut rounds, mut used) = (Rounds::default(), BTreeMap::new());
@@ -153,7 +153,7 @@ impl Ledger {
         for round in 0..=extent.rounds {
             let (before, began) = (Cpu::of(&self.stage), Instant::now());
             let clients = clients.iter_mut().enumerate();
-            let asks = clients.map(|(n, wire)| self.ask(wire, n, round == 0));
+            let asks = clients.map(|(n, connection)| self.ask(connection, n, round == 0));
             let waits: Vec<_> = try_join_all(asks).await?.into_iter().flatten().collect();
             let figure = answers / began.elapsed().as_secs_f64();
             let spent = Cpu::of(&self.stage).since(&before);
@@ -190,7 +190,12 @@ impl Ledger {
     }
 
     /// One client's questions over HTTP; of each, whether it was about a page, and milliseconds.
-    async fn ask(&self, wire: &mut Wire, client: usize, read: bool) -> anyhow::Result<Waits> {
+    async fn ask(
+        &self,
+        connection: &mut Connection,
+        client: usize,
+        read: bool,
+    ) -> anyhow::Result<Waits> {
         let mut waits = Vec::with_capacity(EACH);
         for n in 0..EACH {
             let question = self.question(client, n);
@@ -202,7 +207,9 @@ impl Ledger {
                 }
             };
             let began = Instant::now();
-            let answer = wire.get(&path).await?;
+            let answer = connection
+                .call(&http::get(&self.stage.gateway, &path))
+                .await?;
             waits.push((wanted > 1, began.elapsed().as_secs_f64() * 1e3));
             let entries = answer
                 .windows(KEY.len())
@@ -271,11 +278,15 @@ pub(crate) async fn answers(stage: &Stage, campaigns: &[Uuid]) -> anyhow::Result
 }
 
 async fn ask_status(stage: &Stage, campaigns: &[Uuid], client: usize) -> anyhow::Result<Vec<f64>> {
-    let (mut wire, mut waits) = (Wire::open(&stage.gateway).await?, Vec::with_capacity(EACH));
+    let (mut connection, mut waits) = (
+        Connection::open(&stage.gateway).await?,
+        Vec::with_capacity(EACH),
+    );
     for n in 0..EACH {
         let id = campaigns[(client * 7_919 + n * 104_729) % campaigns.len()];
         let began = Instant::now();
-        wire.get(&format!("/api/status/{id}")).await?;
+        let asked = http::get(&stage.gateway, &format!("/api/status/{id}"));
+        let _read = connection.call(&asked).await?;
         waits.push(began.elapsed().as_secs_f64() * 1e3);
     }
     Ok(waits)
