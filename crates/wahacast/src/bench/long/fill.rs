@@ -19,8 +19,8 @@ use uuid::{NoContext, Timestamp, Uuid};
 use crate::bench::report::count;
 use crate::bench::sql::{self, Past};
 
-/// Days over which messages are spread, up to yesterday: a year of tables.
-const DAYS: i64 = 335;
+/// Months before the newest one over which messages are spread too: a year of tables.
+const MONTHS_BEFORE: u32 = 11;
 /// Connections that fill.
 const CONNECTIONS: usize = 2;
 /// Messages of a statement; a campaign more at most.
@@ -43,15 +43,16 @@ pub(crate) struct Filled {
 }
 
 /// Campaigns with this many messages in all, of a thousand to ten thousand each, spread evenly over
-/// the days before `until` and over the senders.
+/// the months up to `until` and over the senders.
 fn campaigns(messages: usize, until: OffsetDateTime, senders: &[String]) -> Vec<Past> {
-    let span = Duration::days(DAYS);
+    let since = since(until);
+    let span = until - since;
     let (mut past, mut done) = (Vec::new(), 0);
     while done < messages {
         let n = past.len();
         // 7 and 10 have no common divisor: every thousand comes once in ten.
         let total = (1_000 * (1 + n * 7 % 10)).min(messages - done);
-        let at = until - span + span * (done as f64 / messages as f64);
+        let at = since + span * (done as f64 / messages as f64);
         past.push(Past {
             id: id_at(at),
             sender: senders[n % senders.len()].clone(),
@@ -61,6 +62,20 @@ fn campaigns(messages: usize, until: OffsetDateTime, senders: &[String]) -> Vec<
         done += total;
     }
     past
+}
+
+/// When the oldest of the months begins whose newest has this moment.
+fn since(until: OffsetDateTime) -> OffsetDateTime {
+    let mut month = first_of(until.date());
+    for _ in 0..MONTHS_BEFORE {
+        month = first_of(month.previous_day().unwrap_or(month));
+    }
+    month.midnight().assume_utc()
+}
+
+/// The first day of this day's month.
+fn first_of(day: Date) -> Date {
+    day.replace_day(1).unwrap_or(day)
 }
 
 /// An id of this moment.
@@ -73,9 +88,8 @@ fn id_at(at: OffsetDateTime) -> Uuid {
 fn by_month(past: Vec<Past>) -> BTreeMap<Date, Vec<Past>> {
     let mut months: BTreeMap<Date, Vec<Past>> = BTreeMap::new();
     for one in past {
-        let day = one.at.date();
-        let first = day.replace_day(1).unwrap_or(day);
-        months.entry(first).or_default().push(one);
+        let month = first_of(one.at.date());
+        months.entry(month).or_default().push(one);
     }
     months
 }
@@ -174,11 +188,11 @@ mod tests {
         );
         let months = by_month(past);
         assert_eq!(months.len(), 12);
-        let fair = months.values().map(Vec::len);
-        assert!(
-            fair.clone().max() <= fair.min().map(|least| 2 * least),
-            "{months:?}"
+        let (least, most) = (
+            months.values().map(Vec::len).min(),
+            months.values().map(Vec::len).max(),
         );
+        assert!(most <= least.map(|least| 2 * least), "{least:?} {most:?}");
     }
 
     #[test]

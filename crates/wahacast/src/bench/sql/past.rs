@@ -89,7 +89,8 @@ const MESSAGES: &str = "
         '3EB0' || upper(substr(md5(c.id::text || n), 1, 18)), t.said,
         CASE WHEN s.status >= 3 THEN t.said + interval '2 seconds' END,
         CASE WHEN s.status = 4 THEN t.said + interval '1 minute' END,
-        ARRAY[ROW(t.said - interval '100 milliseconds', 1, c.worker_id, $6::uuid, 1, NULL)::message_step,
+        ARRAY[
+            ROW(t.said - interval '0.1 seconds', 1, c.worker_id, $6::uuid, 1, NULL)::message_step,
             ROW(t.said, 2, c.worker_id, $6::uuid, 1, 'accepted')::message_step]
         || CASE s.status
             WHEN 4 THEN ARRAY[
