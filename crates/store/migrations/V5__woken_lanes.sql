@@ -4,3 +4,6 @@
 -- than the equality needs: the order lets the planner see that no other index will do.
 -- Read by store::lanes::look.
 CREATE INDEX lanes_woken ON lanes (owner, worker_id) WHERE wake <> served;
+-- All lanes of an owner are read a page at a time.
+DROP INDEX lanes_owned;
+CREATE INDEX lanes_owned ON lanes (owner, worker_id) WHERE owner IS NOT NULL;

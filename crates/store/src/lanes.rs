@@ -14,7 +14,7 @@ mod facts;
 mod look;
 
 pub use facts::{LaneFacts, facts};
-pub use look::{Around, Watch, adopt, around, watch, woken};
+pub use look::{Around, Shares, adopt, around, owned, shares, woken};
 
 /// The right to speak on a lane, for as long as the lane's epoch is this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -39,7 +39,8 @@ struct Entry {
     tenure: Tenure,
     /// The wake number that the lane was told of, or has read.
     wake: Option<i64>,
-    since: Moment,
+    /// When it was ours for sure.
+    ours_at: Moment,
     state: State,
 }
 
@@ -94,9 +95,10 @@ impl Entries {
         self.by_worker.values().filter(leaving).count()
     }
 
-    /// A lane is ours; returns whether that is new.
+    /// A lane was ours at that moment; returns whether that is new.
     pub(super) fn serve(&mut self, tenure: Tenure, now: Moment) -> bool {
-        if self.is_ours(tenure) {
+        if let Some(entry) = self.of_mut(tenure) {
+            entry.ours_at = entry.ours_at.max(now);
             return false;
         }
         if let Some(former) = self.remove(tenure.worker) {
@@ -105,7 +107,7 @@ impl Entries {
         let entry = Entry {
             tenure,
             wake: None,
-            since: now,
+            ours_at: now,
             state: State::Queued,
         };
         self.by_worker.insert(tenure.worker, entry);
@@ -293,11 +295,10 @@ impl Entries {
         staying.map(|entry| entry.tenure.worker).collect()
     }
 
-    /// Ends the lanes that we had before `asked_at` and that were not among ours then.
-    pub(super) fn keep_only(&mut self, ours: &HashMap<WorkerId, i64>, asked_at: Moment) {
-        let lost = |entry: &&Entry| {
-            entry.since < asked_at && ours.get(&entry.tenure.worker) != Some(&entry.tenure.epoch)
-        };
+    /// Ends the lanes that were here before `asked_at` and of which nobody has said since that they
+    /// are ours.
+    pub(super) fn end_others(&mut self, asked_at: Moment) {
+        let lost = |entry: &&Entry| entry.ours_at < asked_at;
         let lost = self.by_worker.values().filter(lost);
         let lost: Vec<_> = lost.map(|entry| entry.tenure.worker).collect();
         for worker in lost {

@@ -4,13 +4,12 @@
 //! replicas whose lanes are to be adopted, parked lanes whose moment comes. All lanes are read only
 //! now and then, to find those that we lost, and to weigh ours against what the others hold.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use models::ids::WorkerId;
 use policy::lane::Moment;
-use store::lanes::{self, Around, Tenure, Watch};
+use store::lanes::{self, Around, Shares, Tenure};
 use store::{Client, StoreError, roster};
 
 use super::Table;
@@ -50,9 +49,9 @@ impl Table {
         let mut told = self.note_woken(&client, asked_at).await?;
         let all = last.is_none();
         if all {
-            let seen = lanes::watch(&client, context.replica, context.settings.dead_after).await?;
-            told &= self.note_all(&seen, asked_at);
-            told &= self.level(&seen);
+            let (heard, own) = self.note_all(&client, asked_at).await?;
+            let shares = lanes::shares(&client, context.settings.dead_after).await?;
+            told &= heard && self.level(own, shares);
         }
         if around.orphaned {
             self.adopt(&client).await?;
@@ -120,19 +119,28 @@ impl Table {
         entries.woken(tenure, wake)
     }
 
-    /// Compares all that we own with all that we serve.
-    fn note_all(&self, seen: &Watch, asked_at: Moment) -> bool {
-        let mut told = true;
-        for (tenure, wake) in &seen.lanes {
-            told &= self.note(*tenure, *wake, asked_at);
+    /// Compares all that we own with all that we serve. Returns whether all that were woken could
+    /// be told, and how many are ours to keep.
+    async fn note_all(
+        &self,
+        client: &Client,
+        asked_at: Moment,
+    ) -> Result<(bool, usize), StoreError> {
+        let (mut told, mut own, mut after) = (true, 0, None);
+        loop {
+            let page = lanes::owned(client, self.context.replica, after, BATCH).await?;
+            for (tenure, wake) in &page {
+                told &= self.note(*tenure, *wake, asked_at);
+                // Lanes that have left are ours in the ledger until they are handed over.
+                own += usize::from(!self.left().contains(tenure));
+            }
+            after = page.last().map(|(tenure, _)| tenure.worker);
+            if is_last(page.len()) {
+                break;
+            }
         }
-        let ours: HashMap<_, _> = seen
-            .lanes
-            .iter()
-            .map(|(tenure, _)| (tenure.worker, tenure.epoch))
-            .collect();
-        self.entries().keep_only(&ours, asked_at);
-        told
+        self.entries().end_others(asked_at);
+        Ok((told, own))
     }
 
     /// Takes lanes that the dead have left, about our share of them.
@@ -158,19 +166,11 @@ impl Table {
         Ok(())
     }
 
-    /// Gives some lanes up when we hold far more than our share of what one look saw. Lanes that
-    /// came since then are not in it, and must not be weighed against it. Returns whether all that
-    /// shall leave were told so.
-    fn level(&self, seen: &Watch) -> bool {
-        // Lanes that have left are still ours in the ledger until they are handed over.
-        let left = self.left().clone();
-        let held = seen
-            .lanes
-            .iter()
-            .filter(|(tenure, _)| !left.contains(tenure));
-        let leaving = self.entries().leaving();
-        let own = held.count().saturating_sub(leaving);
-        let excess = excess(own, seen.lanes_owned, seen.replicas);
+    /// Gives some lanes up when we hold far more than our share. Returns whether all that shall
+    /// leave were told so.
+    fn level(&self, own: usize, shares: Shares) -> bool {
+        let own = own.saturating_sub(self.entries().leaving());
+        let excess = excess(own, shares.lanes_owned, shares.replicas);
         let workers = self.entries().staying(excess);
         self.leave(workers)
     }

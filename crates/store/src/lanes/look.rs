@@ -2,7 +2,7 @@
 //! whether somebody died and left lanes.
 //!
 //! Always true: the look costs what has happened since the last one, not what is owned. Only
-//! [`watch`] reads all lanes of a replica, and is for now and then.
+//! [`owned`] reads all lanes of a replica, and is for now and then.
 
 use std::time::Duration;
 
@@ -56,7 +56,7 @@ const WOKEN: &str = "
 
 /// The lanes of a replica that were woken since it noticed it last, with their wake numbers; lanes
 /// handed to it among them, because that wakes them. From here on it knows: a caller that does not
-/// get the answer must look at all of them ([`watch`]). As many as `batch` mean that there may be
+/// get the answer must look at all of them ([`owned`]). As many as `batch` mean that there may be
 /// more.
 pub async fn woken(
     db: &impl GenericClient,
@@ -68,19 +68,36 @@ pub async fn woken(
     Ok(rows.iter().map(lane).collect())
 }
 
-/// All that a replica owns.
-#[derive(Debug, Clone, Default)]
-pub struct Watch {
-    /// Every lane that is ours, with its wake number.
-    pub lanes: Vec<(Tenure, i64)>,
-    /// Living sender replicas that are not retiring, this one included.
+const OWNED: &str = "
+    SELECT worker_id, epoch, wake FROM lanes WHERE owner = $1 AND worker_id > $2
+    ORDER BY worker_id LIMIT $3";
+
+/// All lanes of a replica with their wake numbers, a page of at most `batch` at a time, in the
+/// order of their ids; `after` is the last of the page before.
+pub async fn owned(
+    db: &impl GenericClient,
+    replica: ReplicaId,
+    after: Option<WorkerId>,
+    batch: i64,
+) -> Result<Vec<(Tenure, i64)>, StoreError> {
+    let statement = db.prepare_cached(OWNED).await?;
+    let after = after.map_or(uuid::Uuid::nil(), WorkerId::uuid);
+    let rows = db
+        .query(&statement, &[&replica.uuid(), &after, &batch])
+        .await?;
+    Ok(rows.iter().map(lane).collect())
+}
+
+/// How many share how much.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Shares {
+    /// Living sender replicas that are not retiring.
     pub replicas: i64,
     /// Lanes owned by any of them.
     pub lanes_owned: i64,
 }
 
-const OWN: &str = "SELECT worker_id, epoch, wake FROM lanes WHERE owner = $1 ORDER BY worker_id";
-const OWNED: &str = "
+const SHARES: &str = "
     WITH alive AS (
         SELECT id FROM replicas
         WHERE service = 'sender' AND NOT retiring
@@ -89,32 +106,27 @@ const OWNED: &str = "
     SELECT (SELECT count(*) FROM alive),
         (SELECT count(*) FROM lanes WHERE owner IN (SELECT id FROM alive))";
 
-/// One look at all lanes of a replica: two queries, however many lanes there are.
-pub async fn watch(
-    db: &impl GenericClient,
-    replica: ReplicaId,
-    dead_after: Duration,
-) -> Result<Watch, StoreError> {
-    let (own, owned) = (
-        db.prepare_cached(OWN).await?,
-        db.prepare_cached(OWNED).await?,
-    );
-    let lanes = db.query(&own, &[&replica.uuid()]).await?;
-    let row = db.query_one(&owned, &[&dead_after.as_secs_f64()]).await?;
-    Ok(Watch {
-        lanes: lanes.iter().map(lane).collect(),
+/// What an even share is made of.
+pub async fn shares(db: &impl GenericClient, dead_after: Duration) -> Result<Shares, StoreError> {
+    let statement = db.prepare_cached(SHARES).await?;
+    let row = db
+        .query_one(&statement, &[&dead_after.as_secs_f64()])
+        .await?;
+    Ok(Shares {
         replicas: row.get(0),
         lanes_owned: row.get(1),
     })
 }
 
 // A share is what each of the living holds once all are taken: they look at the same time, and
-// lanes that one of them took alone would have to be handed on. Whoever is dead or retiring itself
-// takes none. A lane that another locks is being taken or woken: whoever has it is not waited for,
-// the next look finds what is left.
+// lanes that one of them took alone would have to be handed on. What still lies there seconds later
+// is anybody's: somebody lives and does not look. Whoever is dead or retiring itself takes none. A
+// lane that another locks is being taken or woken: whoever has it is not waited for, the next look
+// finds what is left.
 const ADOPT: &str = "
     WITH dead AS (
-        SELECT id FROM replicas
+        SELECT id, seen_at <= now() - make_interval(secs => $2) - interval '5 seconds' AS for_long
+        FROM replicas
         WHERE service = 'sender' AND seen_at <= now() - make_interval(secs => $2)
     ), alive AS (
         SELECT id FROM replicas
@@ -124,7 +136,9 @@ const ADOPT: &str = "
         SELECT count(*) AS by_all, count(*) FILTER (WHERE owner = $1) AS by_us
         FROM lanes WHERE owner IN (SELECT id FROM dead UNION ALL SELECT id FROM alive)
     ), room AS (
-        SELECT LEAST($3, GREATEST(0, ceil(by_all::float8 / n)::bigint - by_us)) AS lanes
+        SELECT CASE WHEN EXISTS (SELECT FROM dead JOIN lanes ON owner = dead.id WHERE for_long)
+            THEN $3 ELSE LEAST($3, GREATEST(0, ceil(by_all::float8 / n)::bigint - by_us)) END
+            AS lanes
         FROM held, (SELECT count(*) AS n FROM alive) alive
         WHERE EXISTS (SELECT FROM alive WHERE id = $1)
     ), orphaned AS (
@@ -137,8 +151,8 @@ const ADOPT: &str = "
     FROM orphaned WHERE l.worker_id = orphaned.worker_id
     RETURNING l.worker_id, l.epoch, l.wake";
 
-/// Takes lanes whose owner is dead, at most `batch` and about as many as make up our share; as
-/// many as `batch` mean that there may be more. Like [`woken`], it is not told twice.
+/// Takes lanes whose owner is dead, at most `batch` and at first no more than make up our share;
+/// as many as `batch` mean that there may be more. Like [`woken`], it is not told twice.
 pub async fn adopt(
     db: &impl GenericClient,
     replica: ReplicaId,

@@ -86,13 +86,16 @@ async fn lanes_are_handed_to_living_replicas_that_are_not_retiring() {
         .await
         .unwrap();
     assert_eq!(gone, 5);
-    let seen = lanes::watch(&client, staying, DEAD_AFTER).await.unwrap();
-    assert_eq!(seen.lanes.len(), 5);
+    let mut seen = lanes::owned(&client, staying, None, 3).await.unwrap();
+    let after = seen.last().map(|(tenure, _)| tenure.worker);
+    seen.extend(lanes::owned(&client, staying, after, 3).await.unwrap());
+    assert_eq!(seen.len(), 5);
     assert!(
-        seen.lanes.iter().all(|(tenure, _)| tenure.epoch == 2),
+        seen.iter().all(|(tenure, _)| tenure.epoch == 2),
         "each is fenced anew"
     );
-    assert_eq!((seen.replicas, seen.lanes_owned), (2, 5));
+    let shares = lanes::shares(&client, DEAD_AFTER).await.unwrap();
+    assert_eq!((shares.replicas, shares.lanes_owned), (2, 5));
 }
 
 #[tokio::test]
@@ -209,7 +212,13 @@ async fn adopters_share_what_there_is_and_take_no_lane_twice() {
     let dead = replica(&db).await;
     let orphans = lanes_of(&db, dead, 0..40).await;
     let adopters = [replica(&db).await, replica(&db).await];
-    kill(&db, dead).await;
+    let died = async |ago: f64| {
+        let client = db.store.client().await.unwrap();
+        let sql = "UPDATE replicas SET seen_at = now() - make_interval(secs => $2) WHERE id = $1";
+        let ago = DEAD_AFTER.as_secs_f64() + ago;
+        client.execute(sql, &[&dead.uuid(), &ago]).await.unwrap();
+    };
+    died(1.0).await;
     let adopt = async |by| {
         let client = db.store.client().await.unwrap();
         let mut all = Vec::new();
@@ -222,11 +231,11 @@ async fn adopters_share_what_there_is_and_take_no_lane_twice() {
         }
     };
     let (one, two) = tokio::join!(adopt(adopters[0]), adopt(adopters[1]));
-    let mut rest = Vec::new();
-    for adopter in adopters {
-        // Who met the other's locks finds what is left at its next look.
-        rest.extend(adopt(adopter).await);
-    }
+    // Who met the other's locks finds what is left at its next look.
+    let mut rest = adopt(adopters[0]).await;
+    assert!(one.len() + rest.len() <= 20);
+    died(9.0).await;
+    rest.extend(adopt(adopters[0]).await);
     let counts = [one.len(), two.len()];
     assert!(counts.iter().all(|count| *count <= 20), "{counts:?}");
     let mut all = [one, two, rest].concat();

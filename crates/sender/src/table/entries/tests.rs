@@ -144,14 +144,15 @@ fn lanes_that_were_lost_end_and_new_ones_do_not() {
     let mut entries = parked(lost);
     entries.serve(kept, NOW);
     entries.serve(new, NOW + Duration::from_secs(2));
-    let ours = HashMap::from([(kept.worker, 1)]);
-    entries.keep_only(&ours, NOW + Duration::from_secs(1));
+    let looked_at = NOW + Duration::from_secs(1);
+    entries.serve(kept, looked_at);
+    entries.end_others(looked_at);
     assert!(!entries.is_ours(lost));
     assert!(entries.is_ours(kept) && entries.is_ours(new));
     assert_eq!(entries.parked(), 0);
 
     let (mut entries, mut received) = open(lost);
-    entries.keep_only(&ours, NOW + Duration::from_secs(1));
+    entries.end_others(looked_at);
     assert!(matches!(received.try_recv(), Ok(Command::Lost)));
     assert!(entries.is_ours(lost), "until its task has ended");
     entries.end(lost);
