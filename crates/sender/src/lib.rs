@@ -2,7 +2,7 @@
 //!
 //! A job is a wake-up: it makes this replica take the lane of the job's worker, or tells the
 //! lane's owner to look again. Each owned lane is one task ([`lane`]); who speaks next is decided
-//! by `policy::lane`; every claim and conclusion goes through one [`writer`], which groups them.
+//! by `policy::lane`; every claim and conclusion goes through a [`writer`], which groups them.
 //!
 //! Always true: a message is claimed in the ledger before its request leaves; nothing of ours is
 //! sent after our heartbeat may have gone stale ([`lease`]); what may have been heard is never

@@ -94,7 +94,11 @@ chassis::settings! {
         "SILENCE_REST_SECONDS_MAX" => silence_rest_max: Duration = 3600, 1.0..=604_800.0;
         /// Jobs taken from the broker before they are acknowledged.
         "JOB_PREFETCH" => job_prefetch: u16 = 32, 1..=300;
-        /// Connections to the ledger. One writes; the others read rosters and lanes.
+        /// Connections that write claims and conclusions at once, each for lanes of its own. Each
+        /// keeps about one core of PostgreSQL busy; more only help while it has cores to spare.
+        "LEDGER_WRITERS" => ledger_writers: u32 = 2, 1..=32;
+        /// Connections to the ledger. `LEDGER_WRITERS` of them write; the others read rosters and
+        /// lanes.
         "SENDER_DATABASE_CONNECTIONS" => database_connections: usize = 6, 2..=100;
     }
 }
@@ -135,16 +139,49 @@ impl SenderSettings {
     /// Checks what no single setting can.
     ///
     /// # Errors
-    /// A replica would be taken for dead because one heartbeat was late.
+    /// A replica would be taken for dead because one heartbeat was late, or would have no
+    /// connection to read by.
     pub fn check(&self) -> Result<(), Faults> {
-        if self.dead_after >= 3 * self.heartbeat_every {
-            return Ok(());
+        let mut faults = Vec::new();
+        if self.dead_after < 3 * self.heartbeat_every {
+            let cause =
+                "must be at least three times HEARTBEAT_SECONDS, so that a late one does no harm";
+            faults.push(Fault::new("REPLICA_DEAD_AFTER_SECONDS", cause));
         }
-        let cause =
-            "must be at least three times HEARTBEAT_SECONDS, so that a late one does no harm";
-        Err(Faults(vec![Fault::new(
-            "REPLICA_DEAD_AFTER_SECONDS",
-            cause,
-        )]))
+        if self.ledger_writers as usize >= self.database_connections {
+            let cause = "must be less than SENDER_DATABASE_CONNECTIONS: lanes are read and \
+                heartbeats written by the others";
+            faults.push(Fault::new("LEDGER_WRITERS", cause));
+        }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(Faults(faults))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chassis::config::{Settings, Source};
+
+    use super::*;
+
+    fn faults(pairs: &[(&str, &str)]) -> String {
+        let urls = [("DATABASE_URL", "postgres://a"), ("AMQP_URL", "amqp://a")];
+        let given = urls.iter().chain(pairs).copied();
+        let settings = SenderSettings::from_source(&Source::from_pairs(given)).unwrap();
+        settings
+            .check()
+            .err()
+            .map(|f| f.to_string())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_by_name() {
+        assert_eq!(faults(&[]), "");
+        let told = faults(&[("LEDGER_WRITERS", "6"), ("HEARTBEAT_SECONDS", "4")]);
+        assert!(told.contains("LEDGER_WRITERS") && told.contains("REPLICA_DEAD_AFTER_SECONDS"));
     }
 }

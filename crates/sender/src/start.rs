@@ -43,7 +43,7 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
     {
         return Ok(());
     }
-    let (writer, queue) = writer::queue();
+    let (writer, queues) = writer::queues(settings.ledger_writers as usize);
     let (delays, delays_seen) = watch::channel(Delays::default());
     let context = Arc::new(context(&process, (store.clone(), writer), delays_seen)?);
     let table = Table::new(Arc::clone(&context), process.supervisor.clone(), delays);
@@ -51,8 +51,11 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
     let finished = Shutdown::new();
     let supervisor = &process.supervisor;
     let clocks = (process.clock.clone(), process.chance.clone());
-    let written = writer::run(store, context.replica, queue, clocks, finished.clone());
-    supervisor.spawn("writer", written);
+    for queue in queues {
+        let (store, clocks) = (store.clone(), clocks.clone());
+        let written = writer::run(store, context.replica, queue, clocks, finished.clone());
+        supervisor.spawn("writer", written);
+    }
     supervisor.spawn(
         "heartbeat",
         heartbeat(&process, Arc::clone(&context), finished.clone()),

@@ -1,11 +1,16 @@
-//! The ledger writer: groups whatever has gathered while its previous write was on its way.
+//! The ledger writers: each groups whatever has gathered while its previous write was on its way.
+//!
+//! A lane always has the same writer, so that what it writes stays in its order. There are several
+//! because one is one connection, and one connection is at most one core of PostgreSQL.
 //!
 //! There is no timer: a lone message is written at once, and under load a group grows to what one
 //! write takes. A conclusion is never dropped: it is kept and written again until the database
 //! takes or refuses it. A claim that was not written is given back, because nothing was said yet.
 
+use std::sync::Arc;
+
 use chassis::{Backoff, Chance, Clock, Shutdown};
-use models::ids::ReplicaId;
+use models::ids::{ReplicaId, WorkerId};
 use store::ledger::{self, Cause, Claim, Claimed, Concluded, Conclusion, Outcome};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
@@ -32,10 +37,10 @@ enum Write {
     Conclude(Conclusion, oneshot::Sender<Option<Concluded>>),
 }
 
-/// The way to the writer. Cheap to clone.
+/// The way to the writers. Cheap to clone.
 #[derive(Clone)]
 pub struct Writer {
-    writes: mpsc::Sender<Write>,
+    queues: Arc<[mpsc::Sender<Write>]>,
 }
 
 /// The writes that have not been looked at yet.
@@ -43,17 +48,23 @@ pub struct Queue {
     writes: mpsc::Receiver<Write>,
 }
 
-/// A writer and its queue, which [`run`] must be given.
-pub fn queue() -> (Writer, Queue) {
-    let (sender, receiver) = mpsc::channel(QUEUE);
-    (Writer { writes: sender }, Queue { writes: receiver })
+/// The way to `count` writers, at least one, and their queues: [`run`] must be given each.
+pub fn queues(count: usize) -> (Writer, Vec<Queue>) {
+    let (senders, receivers): (Vec<_>, Vec<_>) =
+        (0..count.max(1)).map(|_| mpsc::channel(QUEUE)).unzip();
+    let queues = receivers.into_iter().map(|writes| Queue { writes });
+    let writer = Writer {
+        queues: senders.into(),
+    };
+    (writer, queues.collect())
 }
 
 impl Writer {
     /// Asks for the right to send a message.
     pub async fn claim(&self, claim: Claim) -> ClaimAnswer {
         let (answer, answered) = oneshot::channel();
-        if self.writes.send(Write::Claim(claim, answer)).await.is_err() {
+        let queue = self.queue(claim.tenure.worker);
+        if queue.send(Write::Claim(claim, answer)).await.is_err() {
             return ClaimAnswer::NotWritten;
         }
         answered.await.unwrap_or(ClaimAnswer::NotWritten)
@@ -63,11 +74,15 @@ impl Writer {
     /// settles it.
     pub async fn conclude(&self, conclusion: Conclusion) -> Option<Concluded> {
         let (answer, answered) = oneshot::channel();
-        self.writes
-            .send(Write::Conclude(conclusion, answer))
-            .await
-            .ok()?;
+        let queue = self.queue(conclusion.tenure.worker);
+        queue.send(Write::Conclude(conclusion, answer)).await.ok()?;
         answered.await.ok().flatten()
+    }
+
+    /// That of a lane. Ids are random in their low bits, so lanes spread evenly.
+    fn queue(&self, lane: WorkerId) -> &mpsc::Sender<Write> {
+        let random = usize::from(lane.uuid().as_bytes()[15]);
+        &self.queues[random % self.queues.len()]
     }
 }
 
@@ -144,7 +159,8 @@ impl Group {
     }
 }
 
-/// Writes groups until every [`Writer`] is gone, or until `given_up` while the database is away.
+/// One writer: writes groups until every [`Writer`] is gone, or until `given_up` while the database
+/// is away.
 pub async fn run(
     store: Store,
     replica: ReplicaId,

@@ -37,7 +37,7 @@ impl Hand {
     fn new(scene: &Scene, name: &str, park_after: &str) -> Self {
         let process = scene.process(name, &[("LANE_PARK_SECONDS", park_after)]);
         let (clock, chance) = (Clock::system(), Chance::system());
-        let (writer, queue) = writer::queue();
+        let (writer, mut queues) = writer::queues(1);
         let (delays, delays_seen) = watch::channel(Delays::default());
         let context = Arc::new(Context {
             replica: ReplicaId::new(process.replica.id),
@@ -62,7 +62,13 @@ impl Hand {
             context,
         };
         let (store, replica) = (scene.db.store.clone(), hand.context.replica);
-        let writes = writer::run(store, replica, queue, (clock, chance), Shutdown::new());
+        let writes = writer::run(
+            store,
+            replica,
+            queues.remove(0),
+            (clock, chance),
+            Shutdown::new(),
+        );
         hand.tasks.push(tokio::spawn(writes));
         hand.live(name.to_owned());
         hand
