@@ -29,7 +29,9 @@ struct Hand {
     context: Arc<Context>,
     table: Arc<Table>,
     supervisor: Supervisor,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    retired: Shutdown,
+    living: Option<tokio::task::JoinHandle<()>>,
+    writing: tokio::task::JoinHandle<()>,
 }
 
 impl Hand {
@@ -55,15 +57,16 @@ impl Hand {
         });
         let supervisor = Supervisor::new(Shutdown::new());
         let table = Table::new(Arc::clone(&context), supervisor.clone(), delays);
+        let (store, replica) = (scene.db.store.clone(), context.replica);
+        let writes = writer::run(store, replica, queue, (clock, chance), Shutdown::new());
         let mut hand = Self {
             table,
             supervisor,
-            tasks: Vec::new(),
             context,
+            retired: Shutdown::new(),
+            living: None,
+            writing: tokio::spawn(writes),
         };
-        let (store, replica) = (scene.db.store.clone(), hand.context.replica);
-        let writes = writer::run(store, replica, queue, (clock, chance), Shutdown::new());
-        hand.tasks.push(tokio::spawn(writes));
         hand.live(name.to_owned());
         hand
     }
@@ -71,8 +74,9 @@ impl Hand {
     /// Beats and looks, as often as a replica does.
     fn live(&mut self, name: String) {
         let (context, table) = (Arc::clone(&self.context), Arc::clone(&self.table));
-        self.tasks.push(tokio::spawn(async move {
-            loop {
+        let retired = self.retired.clone();
+        self.living = Some(tokio::spawn(async move {
+            while !retired.is_requested() {
                 let lease = (&*context.lease, context.settings.dead_after);
                 let replica = (context.replica, name.as_str());
                 lease::beat(&context.store, replica, lease, &context.moments)
@@ -103,9 +107,20 @@ impl Hand {
         .await;
     }
 
-    /// Ends as a process does that is killed.
+    /// Ends in order.
+    async fn stop(mut self) {
+        self.retired.request();
+        if let Some(living) = self.living.take() {
+            living.await.unwrap();
+        }
+        self.table.drain(BOUND).await.unwrap();
+    }
+
+    /// Is not heard of any more, as when its process is killed: nothing that it does reaches the
+    /// ledger.
     fn kill(self) {
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.writing.abort();
+        self.living.iter().for_each(tokio::task::JoinHandle::abort);
         drop(self.supervisor);
     }
 }
@@ -205,7 +220,7 @@ async fn parked_lanes_are_shared_and_handed_over_without_a_word() {
     let second = Hand::new(&scene, "second", "60");
     second.has(2, 2).await;
     first.has(2, 2).await;
-    first.table.drain(BOUND).await.unwrap();
+    first.stop().await;
     second.has(4, 4).await;
     assert_eq!(epochs(&scene).await, [2; 4]);
     assert_eq!(scene.heard().await.len(), 4);
