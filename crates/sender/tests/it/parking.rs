@@ -29,7 +29,9 @@ struct Hand {
     context: Arc<Context>,
     table: Arc<Table>,
     supervisor: Supervisor,
-    tasks: Vec<tokio::task::JoinHandle<()>>,
+    retired: Shutdown,
+    living: Option<tokio::task::JoinHandle<()>>,
+    writing: tokio::task::JoinHandle<()>,
 }
 
 impl Hand {
@@ -55,13 +57,7 @@ impl Hand {
         });
         let supervisor = Supervisor::new(Shutdown::new());
         let table = Table::new(Arc::clone(&context), supervisor.clone(), delays);
-        let mut hand = Self {
-            table,
-            supervisor,
-            tasks: Vec::new(),
-            context,
-        };
-        let (store, replica) = (scene.db.store.clone(), hand.context.replica);
+        let (store, replica) = (scene.db.store.clone(), context.replica);
         let writes = writer::run(
             store,
             replica,
@@ -69,7 +65,14 @@ impl Hand {
             (clock, chance),
             Shutdown::new(),
         );
-        hand.tasks.push(tokio::spawn(writes));
+        let mut hand = Self {
+            table,
+            supervisor,
+            context,
+            retired: Shutdown::new(),
+            living: None,
+            writing: tokio::spawn(writes),
+        };
         hand.live(name.to_owned());
         hand
     }
@@ -77,8 +80,9 @@ impl Hand {
     /// Beats and looks, as often as a replica does.
     fn live(&mut self, name: String) {
         let (context, table) = (Arc::clone(&self.context), Arc::clone(&self.table));
-        self.tasks.push(tokio::spawn(async move {
-            loop {
+        let retired = self.retired.clone();
+        self.living = Some(tokio::spawn(async move {
+            while !retired.is_requested() {
                 let lease = (&*context.lease, context.settings.dead_after);
                 let replica = (context.replica, name.as_str());
                 lease::beat(&context.store, replica, lease, &context.moments)
@@ -109,9 +113,20 @@ impl Hand {
         .await;
     }
 
-    /// Ends as a process does that is killed.
+    /// Ends in order.
+    async fn stop(mut self) {
+        self.retired.request();
+        if let Some(living) = self.living.take() {
+            living.await.unwrap();
+        }
+        self.table.drain(BOUND).await.unwrap();
+    }
+
+    /// Is not heard of any more, as when its process is killed: nothing that it does reaches the
+    /// ledger.
     fn kill(self) {
-        self.tasks.iter().for_each(tokio::task::JoinHandle::abort);
+        self.writing.abort();
+        self.living.iter().for_each(tokio::task::JoinHandle::abort);
         drop(self.supervisor);
     }
 }
@@ -211,7 +226,7 @@ async fn parked_lanes_are_shared_and_handed_over_without_a_word() {
     let second = Hand::new(&scene, "second", "60");
     second.has(2, 2).await;
     first.has(2, 2).await;
-    first.table.drain(BOUND).await.unwrap();
+    first.stop().await;
     second.has(4, 4).await;
     assert_eq!(epochs(&scene).await, [2; 4]);
     assert_eq!(scene.heard().await.len(), 4);
