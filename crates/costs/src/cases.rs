@@ -35,6 +35,7 @@ pub(crate) const CASES: &[Entry] = &[
     ("template", 2_000, template),
     ("phone", 2_000, phone),
     ("webhook_ack", 500, || webhook(ACK)),
+    ("webhook_plain_ack", 2_000, || plain_ack(ACK)),
     ("send_body", 2_000, send_body),
 ];
 
@@ -167,6 +168,13 @@ fn webhook(body: &'static str) -> Case {
     Box::new(move || {
         let envelope = waha::webhook::parse(black_box(body.as_bytes()));
         assert!(black_box(envelope).is_ok(), "an event");
+    })
+}
+
+fn plain_ack(body: &'static str) -> Case {
+    Box::new(move || {
+        let ack = waha::webhook::plain_ack(black_box(body.as_bytes()));
+        assert!(black_box(ack).is_some(), "an ack");
     })
 }
 

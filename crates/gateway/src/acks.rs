@@ -1,16 +1,20 @@
-//! The ack writer: groups what workers report of messages into few transactions.
+//! The ack writers: they group what workers report of messages into few transactions.
 //!
 //! There is no timer: a lone report is written at once, and under load a group grows to what one
 //! write takes. A report is answered only when it is written, because WAHA repeats what was not
 //! answered (15 times, every 2 s) and forgets what was.
 
 use chassis::Shutdown;
+use models::phone::PhoneNumber;
 use store::receipts::{self, Report};
 use store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::Problem;
 
+/// Writers, each with a connection and numbers of its own: while what one has written is made to
+/// last, the other writes. Numbers do not mix, or one would wait for the other's locks.
+const WRITERS: usize = 2;
 /// Most reports in one transaction; larger groups gain little and hold their rows' locks longer.
 const GROUP_MAX: usize = 500;
 /// Seconds after which a gateway that is behind is worth another try; WAHA's own pause.
@@ -22,22 +26,25 @@ type Answer = oneshot::Sender<Result<(), Away>>;
 #[derive(Debug, Clone, Copy)]
 struct Away;
 
-/// The way to the writer. Cheap to clone.
+/// The way to the writers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AckWriter {
-    reports: mpsc::Sender<(Report, Answer)>,
+    reports: [mpsc::Sender<(Report, Answer)>; WRITERS],
 }
 
-/// The reports that have not been looked at yet.
+/// The reports that one writer has not looked at yet.
 #[derive(Debug)]
 pub struct Queue {
     reports: mpsc::Receiver<(Report, Answer)>,
 }
 
-/// A writer that lets `waiting_max` reports wait, and its queue, which [`run`] must be given.
-pub fn queue(waiting_max: usize) -> (AckWriter, Queue) {
-    let (sender, receiver) = mpsc::channel(waiting_max);
-    (AckWriter { reports: sender }, Queue { reports: receiver })
+/// Writers that let `waiting_max` reports wait, and their queues, each of which [`run`] must be
+/// given.
+pub fn queues(waiting_max: usize) -> (AckWriter, [Queue; WRITERS]) {
+    let ways: [_; WRITERS] = std::array::from_fn(|_| mpsc::channel(waiting_max.div_ceil(WRITERS)));
+    let reports = ways.each_ref().map(|(sender, _)| sender.clone());
+    let queues = ways.map(|(_, receiver)| Queue { reports: receiver });
+    (AckWriter { reports }, queues)
 }
 
 impl AckWriter {
@@ -47,7 +54,8 @@ impl AckWriter {
     /// When it is not written, because too many wait or the database is away.
     pub async fn write(&self, report: Report) -> Result<(), Problem> {
         let (answer, answered) = oneshot::channel();
-        if self.reports.try_send((report, answer)).is_err() {
+        let writer = &self.reports[writer_of(&report.sender)];
+        if writer.try_send((report, answer)).is_err() {
             let detail = "too many reports wait to be written; nothing was changed";
             return Err(Problem::not_yet(detail, RETRY_SECS));
         }
@@ -59,6 +67,12 @@ impl AckWriter {
             }
         }
     }
+}
+
+/// Who writes what this number's worker reports. Numbers that follow each other are spread.
+fn writer_of(sender: &PhoneNumber) -> usize {
+    let spread = sender.key().get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
+    (spread % WRITERS as u64) as usize
 }
 
 /// Writes groups until shutdown, and then what still waits.
@@ -113,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_report_that_finds_no_room_is_refused_at_once() {
-        let (writer, _queue) = queue(1);
+        let (writer, _queues) = queues(1);
         let report = Report {
             sender: "42108077".parse().unwrap(),
             generation: 1,
@@ -127,5 +141,19 @@ mod tests {
         assert!(futures_util::poll!(&mut waits).is_pending());
         let refused = writer.write(report).await.unwrap_err();
         assert_eq!(refused.kind, Kind::Unavailable);
+    }
+
+    #[test]
+    fn numbers_are_spread_over_the_writers_and_each_keeps_its_own() {
+        let mut numbers = [0; WRITERS];
+        for step in [1_u64, 2, 1_000] {
+            for n in 0..200 {
+                let sender: PhoneNumber = (21_642_108_000 + n * step).to_string().parse().unwrap();
+                assert_eq!(writer_of(&sender), writer_of(&sender.clone()));
+                numbers[writer_of(&sender)] += 1;
+            }
+        }
+        let fair = 600 / WRITERS;
+        assert!(numbers.iter().all(|n| *n > fair / 2), "{numbers:?}");
     }
 }

@@ -62,7 +62,7 @@ pub async fn run(process: Process<GatewaySettings>) -> Result<(), BoxError> {
     serve(&process, gateway)
 }
 
-/// The parts of a gateway, none of which is connected yet. The ack writer and the
+/// The parts of a gateway, none of which is connected yet. The ack writers and the
 /// intake run under the process's supervisor.
 ///
 /// # Errors
@@ -82,9 +82,11 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let http = waha::http_client()?;
     let waha: WahaAt =
         Arc::new(move |url: &Url, key: SecretString| Waha::new(url, key, http.clone()));
-    let (acks, queue) = acks::queue(limits.reports_waiting);
-    let written = acks::run(store.clone(), queue, process.shutdown.clone());
-    process.supervisor.spawn("ack writer", written);
+    let (acks, queues) = acks::queues(limits.reports_waiting);
+    for queue in queues {
+        let written = acks::run(store.clone(), queue, process.shutdown.clone());
+        process.supervisor.spawn("ack writer", written);
+    }
     let (intake, queue) = intake::queue(&store);
     let stored = intake::run(queue, process.shutdown.clone());
     process.supervisor.spawn("intake", stored);

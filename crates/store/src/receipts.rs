@@ -59,25 +59,40 @@ pub struct Recorded {
 const LOCK_SENDERS: &str = "
     SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR NO KEY UPDATE";
 const PLACED: &str = "SELECT phone, generation FROM sessions WHERE phone = ANY ($1)";
+// Also says which reports are news: their receipts are there, and the report ranks above what is
+// written. What ranks above is policy::receipt::merge, in SQL.
 const LOCK_CAMPAIGNS: &str = "
-    SELECT c.id FROM campaigns c WHERE c.id IN (
-        SELECT r.campaign_id FROM unnest($1::text[], $2::text[]) AS i (sender, message_id)
-        JOIN receipts r USING (sender, message_id))
-    ORDER BY c.id FOR NO KEY UPDATE";
+    WITH known AS MATERIALIZED (
+        SELECT i.place, r.campaign_id, r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
+            ELSE r.ack < 1 AND i.ack < r.ack END AS news
+        FROM unnest($1::text[], $2::text[], $3::smallint[]) WITH ORDINALITY
+            AS i (sender, message_id, ack, place)
+        JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
+    ), held AS MATERIALIZED (
+        SELECT c.id FROM campaigns c WHERE c.id IN (SELECT campaign_id FROM known)
+        ORDER BY c.id FOR NO KEY UPDATE
+    )
+    SELECT ARRAY(SELECT place FROM known WHERE news), (SELECT count(*) FROM held)";
+
+/// A report, and whether it says more than what is written of its id.
+#[derive(Debug, Clone, Copy)]
+struct Heard<'a> {
+    report: &'a Report,
+    news: bool,
+}
 
 /// Takes a group of reports in, all or nothing, and moves the messages that they prove something
 /// of. Taking the same in twice changes nothing.
 pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded, StoreError> {
     let tx = client.transaction().await?;
-    let placed = lock(&tx, reports).await?;
-    let placed = |report: &&Report| placed.get(report.sender.digits()) == Some(&report.generation);
-    let mut taken: Vec<_> = reports.iter().filter(placed).collect();
-    let count = taken.len() as u64;
-    keep_highest(&mut taken);
-    let told = taken.iter().map(|report| Told {
+    let mut heard = lock(&tx, reports).await?;
+    let taken = heard.len() as u64;
+    keep_highest(&mut heard);
+    let told = heard.iter().map(|Heard { report, news }| Told {
         id: report.id(),
         ack: Some(report.ack),
         at: report.at,
+        news: *news,
     });
     let applied = moves::take(&tx, &told.collect::<Vec<_>>()).await?;
     tx.commit().await?;
@@ -86,49 +101,63 @@ pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded,
         wake_lane(client, sender).await?;
     }
     Ok(Recorded {
-        taken: count,
+        taken,
         moved: applied.moved,
     })
 }
 
-/// Locks what these reports may move, in the order that everybody locks in; then the placement of
-/// each number's session. All of it goes out at once and comes back at once: the statements run one
-/// after the other, and each sees what was there once the former had its locks.
-async fn lock(
+/// Locks what these reports may move, in the order that everybody locks in; then leaves those of
+/// sessions as they are placed now. All of it goes out at once and comes back at once: the
+/// statements run one after the other, and each sees what was there once the former had its locks.
+async fn lock<'a>(
     tx: &Transaction<'_>,
-    reports: &[Report],
-) -> Result<HashMap<String, i32>, StoreError> {
+    reports: &'a [Report],
+) -> Result<Vec<Heard<'a>>, StoreError> {
     let (senders, message_ids): (Vec<_>, Vec<_>) = reports.iter().map(Report::id).unzip();
-    let numbers: Vec<&str> = BTreeSet::from_iter(senders.iter().copied())
-        .into_iter()
-        .collect();
+    let acks: Vec<_> = reports.iter().map(|report| report.ack).collect();
+    let numbers: BTreeSet<&str> = senders.iter().copied().collect();
+    let numbers: Vec<&str> = numbers.into_iter().collect();
     let lock_senders = tx.prepare_cached(LOCK_SENDERS).await?;
     let read_placed = tx.prepare_cached(PLACED).await?;
     let lock_campaigns = tx.prepare_cached(LOCK_CAMPAIGNS).await?;
-    let campaigns_of: &[&(dyn ToSql + Sync)] = &[&senders, &message_ids];
+    let campaigns_of: &[&(dyn ToSql + Sync)] = &[&senders, &message_ids, &acks];
     let numbers: &[&(dyn ToSql + Sync)] = &[&numbers];
-    let ((), _, placed, _) = try_join4(
+    let ((), _, placed, known) = try_join4(
         tx.batch_execute(BY_KEY),
         tx.execute(&lock_senders, numbers),
         tx.query(&read_placed, numbers),
-        tx.execute(&lock_campaigns, campaigns_of),
+        tx.query_one(&lock_campaigns, campaigns_of),
     )
     .await?;
-    Ok(placed.iter().map(|row| (row.get(0), row.get(1))).collect())
+    let placed: HashMap<&str, i32> = placed.iter().map(|row| (row.get(0), row.get(1))).collect();
+    let mut news = vec![false; reports.len()];
+    for place in known.get::<_, Vec<i64>>(0) {
+        // Places count from 1.
+        let place = usize::try_from(place - 1).ok();
+        if let Some(news) = place.and_then(|place| news.get_mut(place)) {
+            *news = true;
+        }
+    }
+    let heard = reports.iter().zip(news);
+    let heard = heard.map(|(report, news)| Heard { report, news });
+    let current = |heard: &Heard<'_>| {
+        placed.get(heard.report.sender.digits()) == Some(&heard.report.generation)
+    };
+    Ok(heard.filter(current).collect())
 }
 
 /// Leaves the highest report on each id, and of two that are as high the earlier. What ranks above
 /// is `policy::receipt::merge`.
-fn keep_highest(reports: &mut Vec<&Report>) {
+fn keep_highest(heard: &mut Vec<Heard<'_>>) {
     let rank = |ack: i16| (ack >= 1, if ack >= 1 { ack } else { -ack });
     // Without a time it is as late as now.
     let since = |report: &Report| (report.at.is_none(), report.at);
-    reports.sort_unstable_by(|a, b| {
+    heard.sort_unstable_by(|Heard { report: a, .. }, Heard { report: b, .. }| {
         let highest_first = || rank(b.ack).cmp(&rank(a.ack));
         let same_id = a.id().cmp(&b.id()).then_with(highest_first);
         same_id.then_with(|| since(a).cmp(&since(b)))
     });
-    reports.dedup_by(|later, first| later.id() == first.id());
+    heard.dedup_by(|later, first| later.report.id() == first.report.id());
 }
 
 /// What we know ourselves of a message of which the worker must be asked.

@@ -24,6 +24,7 @@ const BOUNDS: &[(&str, u64)] = &[
     ("template", 1_600),
     ("phone", 1_450),
     ("webhook_ack", 54_000),
+    ("webhook_plain_ack", 54_000),
     ("send_body", 5_300),
 ];
 

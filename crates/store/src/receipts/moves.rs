@@ -8,37 +8,38 @@ use tokio_postgres::types::ToSql;
 use crate::column::phone;
 use crate::{GenericClient, StoreError};
 
-// What ranks above is policy::receipt::merge, in SQL; where a report moves a message is
-// policy::receipt::status_after. A row of receipts is nearly always there, made by the claim, so it
-// is updated by its key; only what is of nobody yet is inserted. Whoever else makes one of these
-// rows holds its number, as we do.
+// Where a report moves a message is policy::receipt::status_after, in SQL. A receipt is nearly
+// always there, made by the claim, and a report nearly always news: then it is found by the update
+// alone. What is no news is looked up, because what is written may have something to move; what is
+// of nobody yet is inserted. Whoever else makes one of these rows holds its number, as we do.
 //
 // A campaign that is complete may lose or gain its errors; one that this completes ends now. An ack
 // ends a number's silence at once. It ends a row of restrictions too, but says nothing of one under
 // way: that forbids new chats alone, and what was said before goes on being reported.
 const APPLY: &str = "
-    WITH heard AS MATERIALIZED (
-        SELECT sender, message_id, campaign_id, ordinal, known, news,
-            CASE WHEN news THEN told ELSE ack END AS ack,
-            CASE WHEN news THEN told_at ELSE ack_at END AS ack_at
-        FROM (
-            SELECT i.sender, i.message_id, i.ack AS told, COALESCE(i.at, now()) AS told_at, r.ack,
-                r.ack_at, r.campaign_id, r.ordinal, r.sender IS NOT NULL AS known,
-                i.ack IS NOT NULL AND (r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
-                    ELSE r.ack < 1 AND i.ack < r.ack END) AS news
-            FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[])
-                AS i (sender, message_id, ack, at)
-            LEFT JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
-        ) found
+    WITH written AS (
+        UPDATE receipts r SET ack = i.ack, ack_at = COALESCE(i.at, now()),
+            ask_at = CASE WHEN i.ack = 0 THEN r.ask_at END
+        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[], $6::boolean[])
+            AS i (sender, message_id, ack, at, news)
+        WHERE i.news AND r.sender = i.sender AND r.message_id = i.message_id
+        RETURNING r.sender, r.message_id, r.ack, r.ack_at, r.campaign_id, r.ordinal
+    ), looked AS MATERIALIZED (
+        SELECT i.sender, i.message_id, i.ack AS told, COALESCE(i.at, now()) AS told_at,
+            r.sender IS NOT NULL AS known, r.ack, r.ack_at, r.campaign_id, r.ordinal
+        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[], $6::boolean[])
+            AS i (sender, message_id, ack, at, news)
+        LEFT JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
+        WHERE NOT i.news
     ), unheard AS (
         INSERT INTO receipts (sender, message_id, ack, ack_at)
-        SELECT sender, message_id, ack, ack_at FROM heard WHERE news AND NOT known
+        SELECT sender, message_id, told, told_at FROM looked WHERE NOT known AND told IS NOT NULL
         ON CONFLICT DO NOTHING
-    ), written AS (
-        UPDATE receipts r SET ack = h.ack, ack_at = h.ack_at,
-            ask_at = CASE WHEN h.ack = 0 THEN r.ask_at END
-        FROM heard h
-        WHERE h.news AND h.known AND r.sender = h.sender AND r.message_id = h.message_id
+    ), heard AS MATERIALIZED (
+        SELECT * FROM written WHERE campaign_id IS NOT NULL
+        UNION ALL
+        SELECT sender, message_id, ack, ack_at, campaign_id, ordinal FROM looked
+        WHERE campaign_id IS NOT NULL AND ack IS NOT NULL
     ), judged AS MATERIALIZED (
         SELECT DISTINCT ON (h.campaign_id, h.ordinal) h.sender, h.message_id, h.ack, h.ack_at,
             h.campaign_id, h.ordinal, m.status AS was, CASE
@@ -49,7 +50,6 @@ const APPLY: &str = "
             WHEN h.ack = -1 AND m.status IN (2, 8) AND m.waha_message_id = h.message_id THEN 5
             END::smallint AS becomes
         FROM heard h JOIN messages m USING (campaign_id, ordinal)
-        WHERE h.ack IS NOT NULL
         ORDER BY h.campaign_id, h.ordinal, h.ack DESC
     ), moved AS (
         UPDATE messages m SET status = j.becomes, waha_message_id = j.message_id,
@@ -104,8 +104,7 @@ const APPLY: &str = "
         -- Put together and grouped, not joined: parts that are joined to each other are compared
         -- row by row.
         SELECT sender, bool_or(acked) AS acked, bool_or(ended) AS ended FROM (
-            SELECT sender, true AS acked, false AS ended FROM heard
-            WHERE ack >= 1 AND campaign_id IS NOT NULL
+            SELECT sender, true AS acked, false AS ended FROM heard WHERE ack >= 1
             UNION ALL SELECT sender, false, now_ended FROM counted
         ) facts GROUP BY sender
     ), woken AS (
@@ -140,6 +139,8 @@ pub(super) struct Told<'a> {
     pub(super) ack: Option<i16>,
     /// When; the database's time where nobody says.
     pub(super) at: Option<OffsetDateTime>,
+    /// Whether its receipt is there and this ranks above it.
+    pub(super) news: bool,
 }
 
 /// What reports moved.
@@ -161,6 +162,7 @@ pub(crate) async fn apply<S: AsRef<str> + Sync>(
         id: (sender, id.as_ref()),
         ack: None,
         at: None,
+        news: false,
     });
     take(db, &told.collect::<Vec<_>>()).await
 }
@@ -177,6 +179,7 @@ pub(super) async fn take(
     }
     let (senders, message_ids): (Vec<_>, Vec<_>) = told.iter().map(|told| told.id).unzip();
     let (acks, times): (Vec<_>, Vec<_>) = told.iter().map(|told| (told.ack, told.at)).unzip();
+    let news: Vec<_> = told.iter().map(|told| told.news).collect();
     let statement = db.prepare_cached(APPLY).await?;
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &senders,
@@ -184,6 +187,7 @@ pub(super) async fn take(
         &RESTRICTED.as_slice(),
         &acks,
         &times,
+        &news,
     ];
     let row = db.query_one(&statement, parameters).await?;
     let awake: Vec<&str> = row.get(1);

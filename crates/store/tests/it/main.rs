@@ -14,6 +14,7 @@ mod partitions;
 mod placement;
 mod pruning;
 mod races;
+mod receipts;
 mod reconcile;
 mod retention;
 mod situation;
