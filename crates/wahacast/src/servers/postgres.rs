@@ -26,7 +26,7 @@ const SETTINGS: &str = "\
 max_connections = 300
 max_wal_size = 4GB
 checkpoint_timeout = 15min
-shared_buffers = 1GB
+shared_buffers = 256MB
 log_line_prefix = '%m [%p] '
 ";
 
