@@ -107,6 +107,7 @@ async fn watch_lanes(process: &Process<SenderSettings>, context: &Context, table
     let every = context.settings.watch_every;
     let (clock, shutdown) = (process.clock.clone(), process.shutdown.clone());
     let looks = Periodic::new("lane watch", every, clock, shutdown);
+    let looks = looks.wake_on(table.look_now());
     looks.run(|| async { table.look().await }).await;
 }
 

@@ -18,7 +18,7 @@ use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use store::StoreError;
 use store::lanes::Tenure;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use self::entries::Entries;
 use self::look::Looks;
@@ -33,6 +33,8 @@ pub struct Table {
     /// Quiet lanes that wait to be handed over.
     left: Mutex<HashSet<Tenure>>,
     looks: Mutex<Looks>,
+    /// Raised when the next look should not wait for its time.
+    look_now: Arc<Notify>,
     /// Tasks that open lanes. Locked before `lanes` by whoever locks both.
     openers: Mutex<usize>,
     /// Cuts short what is under way, at the end of the grace.
@@ -53,6 +55,7 @@ impl Table {
             lanes: Mutex::default(),
             left: Mutex::default(),
             looks: Mutex::default(),
+            look_now: Arc::default(),
             openers: Mutex::default(),
             given_up: Shutdown::new(),
         })
@@ -72,6 +75,11 @@ impl Table {
     pub fn look_at(self: &Arc<Self>, worker: WorkerId, sender: PhoneNumber) {
         self.entries().look_at(worker, sender);
         self.open_queued();
+    }
+
+    /// Notified when the next look should not wait for its time.
+    pub fn look_now(&self) -> Arc<Notify> {
+        Arc::clone(&self.look_now)
     }
 
     /// Whether the global delays were read once.

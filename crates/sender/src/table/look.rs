@@ -25,6 +25,9 @@ const ROUNDS: usize = 40;
 /// Lanes that one statement hands over.
 const HANDED_OVER: usize = 500;
 
+/// A heartbeat is too old a moment after the last in which it was not.
+const DEATH_SEEN: Duration = Duration::from_millis(20);
+
 /// What the looks so far have seen.
 #[derive(Default)]
 pub(super) struct Looks {
@@ -57,6 +60,7 @@ impl Table {
             self.adopt(&client).await?;
         }
         drop(client);
+        self.watch_death(&around);
         if told {
             self.looks().all_at = last.or(Some(asked_at));
         }
@@ -74,6 +78,20 @@ impl Table {
         let changed = std::mem::replace(&mut looks.replicas, around.replicas) != around.replicas;
         let last = looks.all_at.take();
         last.filter(|at| !changed && now < *at + ALL_EVERY)
+    }
+
+    /// Looks as soon as a replica whose heartbeat stays away counts as dead: many wait for its
+    /// lanes to speak.
+    fn watch_death(self: &Arc<Self>, around: &Around) {
+        let every = self.context.settings.watch_every;
+        let Some(death) = around.next_death_in.filter(|death| *death < every) else {
+            return;
+        };
+        let table = Arc::clone(self);
+        self.supervisor.spawn("death watch", async move {
+            table.context.clock.sleep(death + DEATH_SEEN).await;
+            table.look_now.notify_one();
+        });
     }
 
     async fn read_delays(&self, client: &Client, around: &Around) -> Result<(), StoreError> {

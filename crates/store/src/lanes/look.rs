@@ -10,6 +10,7 @@ use models::ids::{ReplicaId, WorkerId};
 use tokio_postgres::Row;
 
 use super::Tenure;
+use crate::column::seconds;
 use crate::{GenericClient, StoreError};
 
 /// What surrounds a replica.
@@ -21,6 +22,8 @@ pub struct Around {
     pub replicas: i64,
     /// Whether a replica died and its lanes are still there to be adopted.
     pub orphaned: bool,
+    /// How long until the next replica counts as dead, unless its heartbeat comes.
+    pub next_death_in: Option<Duration>,
 }
 
 const AROUND: &str = "
@@ -30,7 +33,9 @@ const AROUND: &str = "
                 AND seen_at > now() - make_interval(secs => $1)),
         EXISTS (SELECT FROM replicas r
             WHERE r.service = 'sender' AND r.seen_at <= now() - make_interval(secs => $1)
-                AND EXISTS (SELECT FROM lanes l WHERE l.owner = r.id))";
+                AND EXISTS (SELECT FROM lanes l WHERE l.owner = r.id)),
+        (SELECT EXTRACT(EPOCH FROM min(seen_at) - now())::float8 + $1 FROM replicas
+            WHERE service = 'sender' AND seen_at > now() - make_interval(secs => $1))";
 
 /// Looks around.
 pub async fn around(db: &impl GenericClient, dead_after: Duration) -> Result<Around, StoreError> {
@@ -42,6 +47,7 @@ pub async fn around(db: &impl GenericClient, dead_after: Duration) -> Result<Aro
         settings_version: row.get(0),
         replicas: row.get(1),
         orphaned: row.get(2),
+        next_death_in: row.get::<_, Option<f64>>(3).map(seconds),
     })
 }
 

@@ -179,6 +179,11 @@ async fn only_what_a_dead_replica_owned_is_adopted_and_fenced() {
         (around.replicas, around.orphaned)
     };
     assert_eq!(orphaned().await, (3, false));
+    let sql = "UPDATE replicas SET seen_at = now() - interval '50 seconds' WHERE id = $1";
+    client.execute(sql, &[&dead.uuid()]).await.unwrap();
+    let around = lanes::around(&client, DEAD_AFTER).await.unwrap();
+    let left = around.next_death_in.unwrap();
+    assert!((1..=10).contains(&left.as_secs()), "{left:?}");
     assert_eq!(adopt(adopter).await, [], "everybody lives");
 
     kill(&db, dead).await;
