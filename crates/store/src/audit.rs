@@ -9,6 +9,7 @@ use models::message::MessageStatus;
 use uuid::Uuid;
 
 use crate::column::unreadable;
+use crate::flight::{flight, sending, standing, steps};
 use crate::{Client, GenericClient, StoreError};
 
 /// Campaigns read at once.
@@ -40,14 +41,15 @@ pub struct Audit {
     pub differences: Vec<Difference>,
 }
 
-const CAMPAIGNS: &str = "
-    SELECT c.id, c.status, c.completed_at IS NOT NULL, c.total, c.sending, c.sent, c.delivered,
-        c.read, c.failed, c.cancelled, c.suppressed, c.unknown,
+const CAMPAIGNS: &str = concat!(
+    "SELECT c.id, c.status, c.completed_at IS NOT NULL, c.total, ",
+    sending!(),
+    ", c.sent, c.delivered, c.read, c.failed, c.cancelled, c.suppressed, c.unknown,
         n.total, n.sending, n.sent, n.delivered, n.read, n.failed, n.cancelled, n.suppressed,
         n.unknown, n.forgotten, c.messages_purged_at IS NOT NULL
     FROM (SELECT * FROM campaigns WHERE id > $1 ORDER BY id LIMIT $2) c
     CROSS JOIN LATERAL (
-        SELECT count(*) AS total, count(*) FILTER (WHERE m.status = 1) AS sending,
+        SELECT count(*) AS total, count(*) FILTER (WHERE m.status = 0 AND f.phone IS NOT NULL) AS sending,
             count(*) FILTER (WHERE m.status = 2) AS sent,
             count(*) FILTER (WHERE m.status = 3) AS delivered,
             count(*) FILTER (WHERE m.status = 4) AS read,
@@ -55,24 +57,25 @@ const CAMPAIGNS: &str = "
             count(*) FILTER (WHERE m.status = 6) AS cancelled,
             count(*) FILTER (WHERE m.status = 7) AS suppressed,
             count(*) FILTER (WHERE m.status = 8) AS unknown,
-            count(*) FILTER (WHERE m.status = 0 AND m.ordinal < c.next_ordinal AND NOT EXISTS (
+            count(*) FILTER (WHERE m.status = 0 AND m.ordinal < c.next_ordinal
+                AND f.phone IS NULL AND NOT EXISTS (
                 SELECT FROM retries r
                 WHERE r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal)) AS forgotten
-        FROM messages m WHERE m.campaign_id = c.id
+        FROM messages m ",
+    flight!(),
+    " WHERE m.campaign_id = c.id
     ) n
-    ORDER BY c.id";
+    ORDER BY c.id"
+);
 const FLIGHTS: &str = "
-    SELECT 'a number has a message on its way that is not SENDING', d.in_flight_campaign,
-        d.in_flight_ordinal
-    FROM senders d LEFT JOIN messages m
-        ON m.campaign_id = d.in_flight_campaign AND m.ordinal = d.in_flight_ordinal
-    WHERE d.in_flight_campaign IS NOT NULL AND m.status IS DISTINCT FROM 1
+    SELECT 'a number has a message on its way that is none of its own, or was done with',
+        d.in_flight_campaign, d.in_flight_ordinal
+    FROM senders d LEFT JOIN campaigns c ON c.id = d.in_flight_campaign AND c.sender = d.phone
+    LEFT JOIN messages m ON m.campaign_id = c.id AND m.ordinal = d.in_flight_ordinal
+    WHERE d.in_flight_campaign IS NOT NULL AND m.status IS DISTINCT FROM 0
     UNION ALL
-    SELECT 'a message is SENDING and on nobody''s way', m.campaign_id, m.ordinal
+    SELECT 'a message says itself that it is SENDING', m.campaign_id, m.ordinal
     FROM campaigns c JOIN messages m ON m.campaign_id = c.id AND m.status = 1
-    LEFT JOIN senders d ON d.phone = c.sender
-        AND d.in_flight_campaign = m.campaign_id AND d.in_flight_ordinal = m.ordinal
-    WHERE d.phone IS NULL
     UNION ALL
     SELECT 'a message waits for another attempt and is not PENDING', r.campaign_id, r.ordinal
     FROM retries r JOIN messages m USING (campaign_id, ordinal) WHERE m.status <> 0
@@ -85,7 +88,9 @@ const CONTRADICTED: &str = "
     SELECT m.campaign_id, m.ordinal, m.status, r.ack, r.message_id
     FROM receipts r JOIN messages m USING (campaign_id, ordinal)
     WHERE CASE m.status
-        WHEN 0 THEN r.ack >= 1 OR r.ack = 0 AND r.message_id = m.waha_message_id
+        WHEN 0 THEN NOT EXISTS (SELECT FROM senders d WHERE d.phone = r.sender
+                AND d.in_flight_campaign = m.campaign_id AND d.in_flight_ordinal = m.ordinal)
+            AND (r.ack >= 1 OR r.ack = 0 AND r.message_id = m.waha_message_id)
         WHEN 2 THEN r.ack >= 2 OR r.ack = -1 AND r.message_id = m.waha_message_id
         WHEN 3 THEN r.ack >= 3
         WHEN 5 THEN r.ack >= 1
@@ -280,12 +285,17 @@ pub struct Held {
     pub steps: Vec<String>,
 }
 
-const HELD: &str = "
-    SELECT m.campaign_id, c.sender, m.recipient, m.status, m.waha_message_id, m.error_code,
-        ARRAY(SELECT concat_ws(' ', to_char(s.at, 'HH24:MI:SS.MS'), s.status, s.answer,
-            'epoch ' || s.epoch) FROM unnest(m.steps) s ORDER BY s.at)
-    FROM campaigns c JOIN messages m ON m.campaign_id = c.id
-    WHERE c.id = $1 ORDER BY m.ordinal";
+const HELD: &str = concat!(
+    "SELECT m.campaign_id, c.sender, m.recipient, m.error_code, ",
+    standing!(),
+    ", ARRAY(SELECT concat_ws(' ', to_char(s.at, 'HH24:MI:SS.MS'), s.status, s.answer,
+            'epoch ' || s.epoch) FROM unnest(",
+    steps!(),
+    ") s ORDER BY s.at)
+    FROM campaigns c JOIN messages m ON m.campaign_id = c.id ",
+    flight!(),
+    " WHERE c.id = $1 ORDER BY m.ordinal"
+);
 const IDS: &str = "SELECT id, sender, status FROM campaigns WHERE id > $1 ORDER BY id LIMIT $2";
 
 /// Campaigns behind `after`, oldest first: id, sender and status.
@@ -314,10 +324,10 @@ pub async fn held(db: &impl GenericClient, campaign: Uuid) -> Result<Vec<Held>, 
             campaign: row.get(0),
             sender: row.get(1),
             recipient: row.get(2),
-            status: status(row.get(3))?.name(),
-            message_id: row.get(4),
-            error_code: row.get(5),
-            steps: row.get(6),
+            status: status(row.get(4))?.name(),
+            message_id: row.get(6),
+            error_code: row.get(3),
+            steps: row.get(7),
         })
     });
     held.collect()

@@ -13,6 +13,7 @@ use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::column::{phone, unreadable};
+use crate::flight::{sending, standing};
 use crate::{GenericClient, StoreError};
 
 mod accept;
@@ -69,9 +70,13 @@ pub struct Filter {
 
 macro_rules! columns {
     () => {
-        "c.id, c.sender, c.status, c.cancel_reason, c.total, c.sending, c.sent, c.delivered,
-            c.read, c.failed, c.cancelled, c.suppressed, c.unknown, c.duplicates_removed,
-            c.created_at, c.started_at, c.completed_at, c.messages_purged_at"
+        concat!(
+            "c.id, c.sender, c.status, c.cancel_reason, c.total, ",
+            sending!(),
+            " AS sending, c.sent, c.delivered, c.read, c.failed, c.cancelled, c.suppressed,
+            c.unknown, c.duplicates_removed, c.created_at, c.started_at, c.completed_at,
+            c.messages_purged_at"
+        )
     };
 }
 
@@ -184,12 +189,20 @@ pub struct Message {
     pub read_at: Option<OffsetDateTime>,
 }
 
-const MESSAGES: &str = "
-    SELECT ordinal, recipient, status, attempts, variables, waha_message_id, error_code, error,
-        sent_at, delivered_at, read_at
-    FROM messages
-    WHERE campaign_id = $1 AND ordinal > $2 AND ($3::smallint IS NULL OR status = $3)
-    ORDER BY ordinal LIMIT $4";
+const MESSAGES: &str = concat!(
+    "SELECT m.ordinal, m.recipient, ",
+    standing!(),
+    ", m.variables, m.error_code, m.error, m.sent_at, m.delivered_at, m.read_at
+    FROM messages m
+    LEFT JOIN (
+        SELECT d.* FROM campaigns c JOIN senders d ON d.phone = c.sender
+        WHERE c.id = $1 AND d.in_flight_campaign = $1
+    ) f ON f.in_flight_ordinal = m.ordinal
+    WHERE m.campaign_id = $1 AND m.ordinal > $2
+        AND ($3::smallint IS NULL
+            OR CASE WHEN f.phone IS NULL THEN m.status ELSE 1 END = $3)
+    ORDER BY m.ordinal LIMIT $4"
+);
 
 /// A campaign's messages in their order, behind the ordinal `after` (-1 for the first page), of
 /// one status or of all.
@@ -263,8 +276,8 @@ fn message(row: &Row) -> Result<Message, StoreError> {
         status: MessageStatus::from_code(code)
             .ok_or_else(|| unreadable("message status", &code.to_string()))?,
         attempts: row.get(3),
-        variables: variables(row, 4),
-        waha_message_id: row.get(5),
+        variables: variables(row, 5),
+        waha_message_id: row.get(4),
         error_code: row.get(6),
         error: row.get(7),
         sent_at: row.get(8),

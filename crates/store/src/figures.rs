@@ -43,7 +43,10 @@ const FIGURES: &str = "
         (SELECT COALESCE(sum(sent_today), 0)::bigint FROM senders
             WHERE sent_day = (now() AT TIME ZONE 'UTC')::date
                 AND ($1::text IS NULL OR phone = $1::text)),
-        o.messages, o.campaigns,
+        o.messages - (SELECT count(*) FROM senders d JOIN campaigns c
+            ON c.id = d.in_flight_campaign AND c.completed_at IS NULL
+            WHERE $1::text IS NULL OR d.phone = $1::text),
+        o.campaigns,
         (SELECT count(*) FROM campaigns WHERE $1::text IS NULL OR sender = $1::text),
         (SELECT count(*) FROM senders WHERE $1::text IS NULL OR phone = $1::text),
         (SELECT count(*) FROM workers), (SELECT count(*) FROM workers WHERE health = 'up'),
@@ -55,8 +58,8 @@ const FIGURES: &str = "
             count(*) FILTER (WHERE worker_id IS NULL) AS queued
         FROM sessions WHERE wanted <> 'GONE' AND ($1::text IS NULL OR phone = $1::text)
     ) s, (
-        SELECT count(*) AS campaigns, COALESCE(sum(total - sending - sent - delivered - read
-            - failed - cancelled - suppressed - unknown), 0)::bigint AS messages
+        SELECT count(*) AS campaigns, COALESCE(sum(total - sent - delivered - read - failed
+            - cancelled - suppressed - unknown), 0)::bigint AS messages
         FROM campaigns WHERE completed_at IS NULL AND ($1::text IS NULL OR sender = $1::text)
     ) o";
 
@@ -97,11 +100,12 @@ pub struct States {
 }
 
 const STATES: &str = "
-    SELECT status, count(*),
-        ARRAY[COALESCE(sum(total - sending - sent - delivered - read - failed - cancelled
-            - suppressed - unknown), 0)::bigint, sum(sending), sum(sent), sum(delivered),
+    SELECT c.status, count(*),
+        ARRAY[COALESCE(sum(total - sent - delivered - read - failed - cancelled - suppressed
+            - unknown) - count(d.phone), 0)::bigint, count(d.phone), sum(sent), sum(delivered),
             sum(read), sum(failed), sum(cancelled), sum(suppressed), sum(unknown)]::bigint[]
-    FROM campaigns GROUP BY status";
+    FROM campaigns c LEFT JOIN senders d ON d.phone = c.sender AND d.in_flight_campaign = c.id
+    GROUP BY c.status";
 
 /// The states of all campaigns and, from their counters, of all messages.
 pub async fn states(db: &impl GenericClient) -> Result<States, StoreError> {

@@ -13,6 +13,7 @@ mod column;
 pub mod delays;
 pub mod error;
 pub mod figures;
+mod flight;
 pub mod health;
 pub mod lanes;
 pub mod ledger;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio_postgres::Error;
 use uuid::Uuid;
 
+use crate::flight::sending;
 use crate::partitions::{begin, is_busy};
 use crate::{Client, GenericClient, StoreError, Transaction};
 
@@ -40,9 +41,11 @@ impl Past {
 macro_rules! over {
     ($keep:literal) => {
         concat!(
-            "(c.sending = 0 AND c.completed_at < now() - make_interval(secs => ",
+            "(c.completed_at < now() - make_interval(secs => ",
             $keep,
-            "))"
+            ") AND ",
+            sending!(),
+            " = 0)"
         )
     };
 }

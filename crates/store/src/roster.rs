@@ -13,6 +13,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::Json;
 
 use crate::column::{duration, phone, seconds};
+use crate::flight::{flight, standing};
 use crate::{GenericClient, StoreError};
 
 /// One sender of a lane: able to speak, and with something to say or something to settle.
@@ -116,6 +117,8 @@ macro_rules! roster {
             LEFT JOIN LATERAL (
                 SELECT ordinal FROM messages
                 WHERE campaign_id = c.id AND ordinal >= c.next_ordinal AND status = 0
+                    AND (campaign_id, ordinal)
+                        IS DISTINCT FROM (d.in_flight_campaign, d.in_flight_ordinal)
                 ORDER BY ordinal LIMIT 1
             ) m ON true
             WHERE c.id IS NOT NULL OR d.in_flight_campaign IS NOT NULL"
@@ -262,12 +265,15 @@ pub struct Said {
     pub media: bool,
 }
 
-const SAID: &str = "
-    SELECT m.recipient, c.template, m.variables, c.variables, m.waha_message_id, r.ack, m.attempts,
-        c.media_url IS NOT NULL
-    FROM messages m JOIN campaigns c ON c.id = m.campaign_id
-    LEFT JOIN receipts r ON r.sender = c.sender AND r.message_id = m.waha_message_id
-    WHERE m.campaign_id = $1 AND m.ordinal = $2";
+const SAID: &str = concat!(
+    "SELECT m.recipient, c.template, m.variables, c.variables, r.ack, c.media_url IS NOT NULL, ",
+    standing!(),
+    " FROM messages m JOIN campaigns c ON c.id = m.campaign_id ",
+    flight!(),
+    " LEFT JOIN receipts r ON r.sender = c.sender
+        AND r.message_id = COALESCE(m.waha_message_id, f.in_flight_message_id)
+    WHERE m.campaign_id = $1 AND m.ordinal = $2"
+);
 
 /// What a message says; `None` if there is no such message.
 pub async fn said(db: &impl GenericClient, key: MessageKey) -> Result<Option<Said>, StoreError> {
@@ -286,10 +292,10 @@ pub async fn said(db: &impl GenericClient, key: MessageKey) -> Result<Option<Sai
             template: row.get(1),
             own: variables(2),
             shared: variables(3),
-            message_id: row.get(4),
-            ack: row.get(5),
-            attempts: row.get(6),
-            media: row.get(7),
+            message_id: row.get(8),
+            ack: row.get(4),
+            attempts: row.get(7),
+            media: row.get(5),
         })
     })
     .transpose()

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::column::unreadable;
+use crate::flight::{flight, standing, steps};
 use crate::{GenericClient, StoreError};
 
 /// A message and how it came to be what it is.
@@ -47,18 +48,26 @@ pub struct Step {
     pub answer: Option<String>,
 }
 
-const MESSAGE: &str = "
-    SELECT m.ordinal, m.status, m.attempts, m.waha_message_id, m.error_code, m.error, r.ack,
-        r.ack_at, c.created_at
-    FROM campaigns c JOIN messages m ON m.campaign_id = c.id
-    LEFT JOIN receipts r ON r.sender = c.sender AND r.message_id = m.waha_message_id
-    WHERE c.id = $1 AND m.recipient = $2";
-const STEPS: &str = "
-    SELECT s.at, s.status, s.worker_id, w.name, s.replica, s.epoch, s.answer
-    FROM messages m CROSS JOIN LATERAL unnest(m.steps) WITH ORDINALITY
-        AS s (at, status, worker_id, replica, epoch, answer, place)
+const MESSAGE: &str = concat!(
+    "SELECT m.ordinal, ",
+    standing!(),
+    ", m.error_code, m.error, r.ack, r.ack_at, c.created_at
+    FROM campaigns c JOIN messages m ON m.campaign_id = c.id ",
+    flight!(),
+    " LEFT JOIN receipts r ON r.sender = c.sender
+        AND r.message_id = COALESCE(m.waha_message_id, f.in_flight_message_id)
+    WHERE c.id = $1 AND m.recipient = $2"
+);
+const STEPS: &str = concat!(
+    "SELECT s.at, s.status, s.worker_id, w.name, s.replica, s.epoch, s.answer
+    FROM campaigns c JOIN messages m ON m.campaign_id = c.id ",
+    flight!(),
+    " CROSS JOIN LATERAL unnest(",
+    steps!(),
+    ") WITH ORDINALITY AS s (at, status, worker_id, replica, epoch, answer, place)
     LEFT JOIN workers w ON w.id = s.worker_id
-    WHERE m.campaign_id = $1 AND m.ordinal = $2 ORDER BY s.at, s.place";
+    WHERE c.id = $1 AND m.ordinal = $2 ORDER BY s.at, s.place"
+);
 
 /// The story of a campaign's message to `recipient`; `None` when there is none. Reads the
 /// campaign's messages up to that one: recipients have no index of their own.

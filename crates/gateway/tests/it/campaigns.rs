@@ -151,10 +151,13 @@ async fn cancelling_twice_is_fine_and_a_finished_one_is_a_conflict() {
 async fn a_message_on_its_way_is_not_cancelled() {
     let app = two_senders().await;
     let id = app.campaign("42108077", &["1234567", "1234568"]).await;
-    app.sql("UPDATE messages SET status = 1 WHERE ordinal = 0")
+    app.sql("UPDATE campaigns SET status = 'IN_PROGRESS', started_at = now()")
         .await;
-    app.sql("UPDATE campaigns SET sending = 1, status = 'IN_PROGRESS', started_at = now()")
-        .await;
+    app.sql(&format!(
+        "UPDATE senders SET in_flight_campaign = '{id}', in_flight_ordinal = 0
+        WHERE phone = '42108077'"
+    ))
+    .await;
     let cancelled = app.post(&format!("/api/cancel/{id}"), json!(null)).await;
     let view = cancelled.is(200);
     assert_eq!(

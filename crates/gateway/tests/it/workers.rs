@@ -179,10 +179,7 @@ async fn one_that_holds_sessions_goes_only_by_force() {
     app.session("42108077").await;
     app.sql("UPDATE sessions SET created = true").await;
     let campaign = app.campaign("42108077", &["1234567", "1234568"]).await;
-    app.sql("UPDATE messages SET status = 1 WHERE ordinal = 0")
-        .await;
-    app.sql("UPDATE campaigns SET sending = 1, status = 'IN_PROGRESS'")
-        .await;
+    app.sql("UPDATE campaigns SET status = 'IN_PROGRESS'").await;
     app.sql(
         "UPDATE senders SET in_flight_campaign = (SELECT id FROM campaigns), in_flight_ordinal = 0,
         in_flight_worker = (SELECT id FROM workers), in_flight_at = now()",

@@ -77,7 +77,9 @@ const CANCEL: &str = "
     WITH moved AS (
         UPDATE messages SET status = 6,
             steps = add_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
-        WHERE campaign_id = $1 AND status = 0
+        WHERE campaign_id = $1 AND status = 0 AND ordinal IS DISTINCT FROM (
+            SELECT d.in_flight_ordinal FROM campaigns c JOIN senders d ON d.phone = c.sender
+            WHERE c.id = $1 AND d.in_flight_campaign = $1)
         RETURNING 1
     ), dropped AS (
         DELETE FROM retries WHERE campaign_id = $1
@@ -104,24 +106,29 @@ async fn cancel_locked(
 
 const ABANDON: &str = "
     WITH held AS (
-        SELECT phone, in_flight_campaign AS campaign_id, in_flight_ordinal AS ordinal FROM senders
+        SELECT d.phone, d.in_flight_campaign AS campaign_id, d.in_flight_ordinal AS ordinal,
+            d.in_flight_message_id AS message_id, flight_step(d) AS step
+        FROM senders d
         WHERE phone = ANY ($1) AND in_flight_campaign IS NOT NULL ORDER BY phone FOR UPDATE
     ), freed AS (
         UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
-            in_flight_worker = NULL, in_flight_at = NULL, last_sent_at = now()
+            in_flight_worker = NULL, in_flight_replica = NULL, in_flight_epoch = NULL,
+            in_flight_message_id = NULL, in_flight_at = NULL, last_sent_at = now()
         FROM held WHERE d.phone = held.phone
     ), moved AS (
-        UPDATE messages m SET status = 8, error_code = 'session_removed',
+        UPDATE messages m SET status = 8, attempts = m.attempts + 1,
+            waha_message_id = COALESCE(m.waha_message_id, held.message_id),
+            error_code = 'session_removed',
             error = 'the session was removed while the message was on its way',
-            steps = add_step(m.steps, now(), 8, NULL, NULL, NULL, 'session_removed')
+            steps = add_two_steps(m.steps, held.step,
+                ROW(now(), 8, NULL, NULL, NULL, 'session_removed')::message_step)
         FROM held WHERE m.campaign_id = held.campaign_id AND m.ordinal = held.ordinal
-            AND m.status = 1
-        RETURNING m.campaign_id, held.phone, m.waha_message_id
-    ), n AS (
-        SELECT campaign_id, count(*)::integer AS moved FROM moved GROUP BY campaign_id
+            AND m.status = 0
+        RETURNING m.campaign_id, m.ordinal, held.phone, m.waha_message_id
     ), counted AS (
-        UPDATE campaigns c SET sending = c.sending - n.moved, unknown = c.unknown + n.moved
-        FROM n WHERE c.id = n.campaign_id
+        UPDATE campaigns c SET next_ordinal = GREATEST(c.next_ordinal, moved.ordinal + 1),
+            unknown = c.unknown + 1
+        FROM moved WHERE c.id = moved.campaign_id
     )
     SELECT phone, waha_message_id FROM moved WHERE waha_message_id IS NOT NULL";
 

@@ -40,9 +40,9 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Whose rows are to be locked: lanes, senders, campaigns.
-    pub(super) fn locks<'b>(&'b self, replica: &'b uuid::Uuid) -> [&'b (dyn ToSql + Sync); 4] {
-        [replica, &self.workers, &self.phones, &self.campaigns]
+    /// Whose rows are to be locked: lanes, senders.
+    pub(super) fn locks<'b>(&'b self, replica: &'b uuid::Uuid) -> [&'b (dyn ToSql + Sync); 3] {
+        [replica, &self.workers, &self.phones]
     }
 
     pub(super) fn parameters<'b>(

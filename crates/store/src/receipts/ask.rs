@@ -48,17 +48,22 @@ const CLAIM_DUE: &str = "
         WHERE ask_at <= now() - make_interval(secs => $1)
         ORDER BY ask_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), known AS MATERIALIZED (
-        SELECT due.*, m.status, m.recipient, s.generation, s.waha_name, w.id AS worker, w.url,
+        SELECT due.*, f.flies IS TRUE AS flies, m.recipient, s.generation, s.waha_name, w.id AS worker, w.url,
             w.api_key
         FROM due
         CROSS JOIN LATERAL (
-            SELECT status, recipient FROM messages
+            SELECT recipient FROM messages
             WHERE campaign_id = due.campaign_id AND ordinal = due.ordinal LIMIT 1
         ) m
+        LEFT JOIN LATERAL (
+            SELECT true AS flies FROM senders d WHERE d.phone = due.sender
+                AND d.in_flight_campaign = due.campaign_id AND d.in_flight_ordinal = due.ordinal
+            LIMIT 1
+        ) f ON true
         JOIN sessions s ON s.phone = due.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
         JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
     ), chosen AS MATERIALIZED (
-        SELECT * FROM known WHERE status <> 1 ORDER BY ask_at LIMIT $2
+        SELECT * FROM known WHERE NOT flies ORDER BY ask_at LIMIT $2
     ), pushed AS (
         UPDATE receipts r SET ask_at = now() + CASE WHEN k.sender IS NULL
             THEN LEAST(GREATEST(now() - r.created_at, interval '0'), make_interval(secs => $4))
@@ -66,7 +71,7 @@ const CLAIM_DUE: &str = "
         FROM due LEFT JOIN known k USING (sender, message_id)
             LEFT JOIN chosen c USING (sender, message_id)
         WHERE r.sender = due.sender AND r.message_id = due.message_id
-            AND (k.sender IS NULL OR k.status = 1 OR c.sender IS NOT NULL)
+            AND (k.sender IS NULL OR k.flies OR c.sender IS NOT NULL)
     )
     SELECT sender, generation, message_id, recipient, waha_name, worker, url, api_key, asks
     FROM chosen";

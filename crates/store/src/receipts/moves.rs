@@ -42,7 +42,8 @@ const APPLY: &str = "
         WHERE campaign_id IS NOT NULL AND ack IS NOT NULL
     ), judged AS MATERIALIZED (
         SELECT DISTINCT ON (h.campaign_id, h.ordinal) h.sender, h.message_id, h.ack, h.ack_at,
-            h.campaign_id, h.ordinal, m.status AS was, CASE
+            h.campaign_id, h.ordinal, CASE WHEN f.flies THEN 1 ELSE m.status END AS was, CASE
+            WHEN f.flies THEN NULL
             WHEN h.ack >= 3 AND m.status IN (0, 2, 3, 5, 6, 8) THEN 4
             WHEN h.ack = 2 AND m.status IN (0, 2, 5, 6, 8) THEN 3
             WHEN h.ack = 1 AND m.status IN (0, 5, 6, 8) THEN 2
@@ -50,6 +51,10 @@ const APPLY: &str = "
             WHEN h.ack = -1 AND m.status IN (2, 8) AND m.waha_message_id = h.message_id THEN 5
             END::smallint AS becomes
         FROM heard h JOIN messages m USING (campaign_id, ordinal)
+        LEFT JOIN LATERAL (
+            SELECT true AS flies FROM senders d WHERE m.status = 0 AND d.phone = h.sender
+                AND d.in_flight_campaign = m.campaign_id AND d.in_flight_ordinal = m.ordinal LIMIT 1
+        ) f ON true
         ORDER BY h.campaign_id, h.ordinal, h.ack DESC
     ), moved AS (
         UPDATE messages m SET status = j.becomes, waha_message_id = j.message_id,
@@ -70,7 +75,7 @@ const APPLY: &str = "
         -- looks at the id that it carries, is to see that.
         UPDATE messages m SET waha_message_id = j.message_id FROM judged j
         WHERE j.was = 1 AND j.ack >= 1 AND m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal
-            AND m.status = 1 AND m.waha_message_id IS DISTINCT FROM j.message_id
+            AND m.status = 0 AND m.waha_message_id IS DISTINCT FROM j.message_id
     ), settled AS (
         DELETE FROM retries r USING moved m
         WHERE m.was = 0 AND r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal

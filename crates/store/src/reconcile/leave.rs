@@ -44,8 +44,7 @@ pub async fn requeue(db: &impl GenericClient, due: &Due) -> Result<bool, StoreEr
     Ok(row.is_some())
 }
 
-// A message that is on its way ends as UNKNOWN (models::message::MessageStatus: 1 is SENDING, 8 is
-// UNKNOWN): with its session gone nobody can look it up.
+// A message that is on its way ends as UNKNOWN (models::message::MessageStatus: 8): with its session gone nobody can look it up.
 const FORGET: &str = "
     WITH lane AS (
         SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
@@ -57,27 +56,33 @@ const FORGET: &str = "
           AND worker_id = (SELECT worker_id FROM lane)
         FOR UPDATE
     ), sender AS (
-        SELECT phone, in_flight_campaign, in_flight_ordinal FROM senders
-        WHERE phone = (SELECT phone FROM session)
+        SELECT d.phone, d.in_flight_campaign, d.in_flight_ordinal, d.in_flight_message_id,
+            flight_step(d) AS step
+        FROM senders d WHERE phone = (SELECT phone FROM session)
         FOR NO KEY UPDATE
     ), campaign AS (
         SELECT id FROM campaigns WHERE id = (SELECT in_flight_campaign FROM sender)
         FOR NO KEY UPDATE
     ), lost AS (
         UPDATE messages m
-        SET status = $4, error_code = 'session_removed',
+        SET status = $4, attempts = m.attempts + 1,
+            waha_message_id = COALESCE(m.waha_message_id, sender.in_flight_message_id),
+            error_code = 'session_removed',
             error = 'the session was removed while the message was on its way',
-            steps = add_step(m.steps, now(), $4::smallint, NULL, NULL, NULL, 'session_removed')
+            steps = add_two_steps(m.steps, sender.step,
+                ROW(now(), $4, NULL, NULL, NULL, 'session_removed')::message_step)
         FROM sender
         WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
-          AND m.status = $5
-        RETURNING m.campaign_id, m.waha_message_id
+          AND m.status = 0
+        RETURNING m.campaign_id, m.ordinal, m.waha_message_id
     ), counted AS (
-        UPDATE campaigns c SET sending = c.sending - 1, unknown = c.unknown + 1
+        UPDATE campaigns c SET next_ordinal = GREATEST(c.next_ordinal, lost.ordinal + 1),
+            unknown = c.unknown + 1
         FROM lost WHERE c.id = lost.campaign_id
     ), landed AS (
         UPDATE senders s
         SET in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
+            in_flight_replica = NULL, in_flight_epoch = NULL, in_flight_message_id = NULL,
             in_flight_at = NULL
         FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
     ), woken AS (
@@ -104,7 +109,6 @@ pub async fn forget(client: &mut Client, due: &Due) -> Result<bool, StoreError> 
                 &due.generation,
                 &due.leased_until,
                 &MessageStatus::Unknown.code(),
-                &MessageStatus::Sending.code(),
             ],
         )
         .await?;

@@ -84,14 +84,20 @@ impl Scene {
     /// The campaign's status, its counters, and what its rows say, by status.
     pub(crate) async fn counts(&self) -> (String, Vec<i32>, Vec<i64>) {
         let client = self.db.store.client().await.unwrap();
-        let sql = "SELECT status, sending, sent, failed, cancelled, unknown FROM campaigns
-            WHERE id = $1";
-        let row = client
-            .query_one(sql, &[&self.campaign.uuid()])
-            .await
-            .unwrap();
-        let counters = (1..=5).map(|column| row.get(column)).collect();
-        let sql = "SELECT count(*) FILTER (WHERE status = 1), count(*) FILTER (WHERE status = 2),
+        let says = store::campaigns::one(&client, self.campaign).await.unwrap();
+        let says = says.unwrap();
+        let counts = says.counts;
+        let counters = [
+            counts.sending,
+            counts.sent,
+            counts.failed,
+            counts.cancelled,
+            counts.unknown,
+        ];
+        let counters = counters.map(|count| i32::try_from(count).unwrap()).to_vec();
+        let sql = "SELECT count(*) FILTER (WHERE status = 0 AND EXISTS (SELECT FROM senders
+                    WHERE in_flight_campaign = campaign_id AND in_flight_ordinal = ordinal)),
+            count(*) FILTER (WHERE status = 2),
             count(*) FILTER (WHERE status = 5), count(*) FILTER (WHERE status = 6),
             count(*) FILTER (WHERE status = 8) FROM messages WHERE campaign_id = $1";
         let rows = client
@@ -99,7 +105,7 @@ impl Scene {
             .await
             .unwrap();
         (
-            row.get(0),
+            says.status.name().to_owned(),
             counters,
             (0..5).map(|column| rows.get(column)).collect(),
         )

@@ -1,8 +1,9 @@
 //! Months of messages: made ahead, without anybody's clock being trusted, and without a message
 //! being lost on the way into them.
 
-use store::GenericClient;
+use models::message::MessageStatus;
 use store::partitions::{MONTHS_AHEAD, Made, make_ahead};
+use store::{GenericClient, roster};
 use testkit::TestDatabase;
 use uuid::Uuid;
 
@@ -150,6 +151,12 @@ async fn before_months(db: &TestDatabase) {
 
 const MONTHS: &str = include_str!("../../migrations/V3__partitions.sql");
 
+/// What came after months.
+async fn after_months(db: &TestDatabase) {
+    run(db, include_str!("../../migrations/V5__woken_lanes.sql")).await;
+    run(db, include_str!("../../migrations/V8__in_flight.sql")).await;
+}
+
 #[tokio::test]
 async fn messages_from_before_there_were_months_stay_where_they_are() {
     let db = testkit::database().await;
@@ -191,6 +198,7 @@ async fn messages_from_before_there_were_months_stay_where_they_are() {
     let mut wanted = months(&db).await;
     wanted[0] = "messages_past".to_owned();
     assert_eq!(tables(&db).await, wanted);
+    after_months(&db).await;
     let listed = store::campaigns::messages(&client, now, None, -1, 9).await;
     assert_eq!(listed.unwrap().len(), 3);
     let again = "INSERT INTO messages (campaign_id, ordinal, recipient)
@@ -204,4 +212,49 @@ async fn an_empty_ledger_gets_months_only() {
     before_months(&db).await;
     run(&db, &format!("BEGIN; {MONTHS}; COMMIT")).await;
     assert_eq!(tables(&db).await, months(&db).await[..2]);
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_stays_so_when_its_number_comes_to_tell_it() {
+    let db = testkit::database().await;
+    before_months(&db).await;
+    run(&db, MONTHS).await;
+    let on = worker(&db).await;
+    session(&db, on, &phone(1)).await;
+    let id = campaign(&db, &phone(1), 3).await;
+    let replica = Uuid::from_u128(7);
+    let claimed = format!(
+        "UPDATE messages SET status = 1, attempts = 2, waha_message_id = 'A', steps = ARRAY[
+            ROW(now(), 0, NULL, NULL, NULL, 'paused')::message_step,
+            ROW(now(), 1, '{on}', '{replica}', 3, NULL)::message_step] WHERE ordinal = 0;
+        UPDATE campaigns SET sending = 1, next_ordinal = 1, status = 'IN_PROGRESS';
+        UPDATE senders SET in_flight_campaign = '{id}', in_flight_ordinal = 0,
+            in_flight_worker = '{on}', in_flight_at = now()"
+    );
+    run(&db, &claimed).await;
+    let client = db.store.client().await.unwrap();
+    let steps = "SELECT steps::text FROM messages WHERE ordinal = 0";
+    let before: String = client.query_one(steps, &[]).await.unwrap().get(0);
+    after_months(&db).await;
+    let after = "SELECT (m.steps || flight_step(d))::text, m.status, m.attempts
+        FROM messages m, senders d WHERE m.ordinal = 0";
+    let row = client.query_one(after, &[]).await.unwrap();
+    assert_eq!(row.get::<_, String>(0), before, "its story is as it was");
+    assert_eq!((row.get::<_, i16>(1), row.get::<_, i16>(2)), (0, 1));
+    let listed = store::campaigns::messages(&client, id, None, -1, 9).await;
+    let listed = &listed.unwrap()[0];
+    assert_eq!(
+        (
+            listed.status,
+            listed.attempts,
+            listed.waha_message_id.as_deref()
+        ),
+        (MessageStatus::Sending, 2, Some("A"))
+    );
+    let counts = store::campaigns::one(&client, id).await.unwrap().unwrap();
+    assert_eq!(counts.counts.sending, 1);
+    let speaker = roster::one(&client, on, &phone(1)).await.unwrap().unwrap();
+    assert_eq!(speaker.in_flight.map(|flight| flight.key.ordinal), Some(0));
+    let next = speaker.campaign.and_then(|campaign| campaign.next_ordinal);
+    assert_eq!(next, Some(1));
 }

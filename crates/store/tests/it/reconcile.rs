@@ -133,8 +133,7 @@ async fn forgetting_settles_the_message_on_its_way() {
     let sql = format!(
         "UPDATE workers SET placed = 1, live = 1;
         UPDATE sessions SET live = true, due_at = now();
-        UPDATE messages SET status = 1 WHERE ordinal = 0;
-        UPDATE campaigns SET sending = 1, cancelled = 1;
+        UPDATE campaigns SET cancelled = 1;
         UPDATE senders SET in_flight_campaign = '{campaign}', in_flight_ordinal = 0"
     );
     db.batch_execute(&sql).await.unwrap();
@@ -147,13 +146,13 @@ async fn forgetting_settles_the_message_on_its_way() {
         .await
         .unwrap();
     assert!(reconcile::forget(&mut db, &due).await.unwrap());
-    let sql = "SELECT w.placed + w.live, c.sending, c.unknown, m.status, m.error_code,
+    let sql = "SELECT w.placed + w.live, c.next_ordinal, c.unknown, m.status, m.error_code,
             s.in_flight_campaign IS NULL, (SELECT count(*) FROM sessions),
             (m.steps[cardinality(m.steps)]).status, (m.steps[cardinality(m.steps)]).answer
         FROM workers w, campaigns c, messages m, senders s WHERE m.ordinal = 0";
     let row = db.query_one(sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, i32>(0), 0, "its place is free");
-    assert_eq!((row.get::<_, i32>(1), row.get::<_, i32>(2)), (0, 1));
+    assert_eq!((row.get::<_, i32>(1), row.get::<_, i32>(2)), (1, 1));
     assert_eq!(row.get::<_, i16>(3), 8);
     assert_eq!(row.get::<_, &str>(4), "session_removed");
     assert!(row.get::<_, bool>(5));

@@ -127,23 +127,27 @@ async fn a_month_stays_while_a_campaign_of_it_goes_on() {
     for (what, sql) in [
         (
             "it has not ended",
-            "completed_at = NULL, status = 'IN_PROGRESS'",
+            "UPDATE campaigns SET completed_at = NULL, status = 'IN_PROGRESS' WHERE id = $1",
         ),
         (
             "it ended lately",
-            "completed_at = now() - interval '39 days'",
+            "UPDATE campaigns SET completed_at = now() - interval '39 days' WHERE id = $1",
         ),
         (
             "a message is on its way",
-            "sending = 1, unknown = 0, status = 'CANCELLED'",
+            "WITH cancelled AS (
+                UPDATE campaigns SET unknown = 0, status = 'CANCELLED' WHERE id = $1
+                RETURNING id, sender
+            )
+            UPDATE senders SET in_flight_campaign = id, in_flight_ordinal = 0
+            FROM cancelled WHERE phone = sender",
         ),
     ] {
         let db = ledger(4).await;
         ended(&db, 76, 60).await;
         let held = ended(&db, 75, 59).await;
         let client = db.store.client().await.unwrap();
-        let sql = format!("UPDATE campaigns SET {sql} WHERE id = $1");
-        assert_eq!(client.execute(&sql, &[&held.uuid()]).await.unwrap(), 1);
+        assert_eq!(client.execute(sql, &[&held.uuid()]).await.unwrap(), 1);
         let past = the_past(&db).await;
         let month = past.iter().find(|past| past.held_by > 0);
         let month = month.unwrap_or_else(|| panic!("{what}: {past:?}"));

@@ -23,7 +23,8 @@ pub(crate) async fn settle_campaigns(db: &Client) -> anyhow::Result<()> {
 macro_rules! campaign {
     ($rest:literal) => {
         concat!(
-            "SELECT id, sender, status, cancel_reason, total, sending, sent, delivered, read,
+            "SELECT id, sender, status, cancel_reason, total, (SELECT count(*) FROM senders
+                WHERE phone = sender AND in_flight_campaign = campaigns.id), sent, delivered, read,
                 failed, cancelled, suppressed, unknown, duplicates_removed, created_at,
                 started_at, completed_at, messages_purged_at
             FROM campaigns ",
