@@ -5,7 +5,8 @@
 ALTER TABLE senders
     ADD COLUMN in_flight_replica    uuid,   -- who claimed it
     ADD COLUMN in_flight_epoch      bigint, -- its lane's, then
-    ADD COLUMN in_flight_message_id text;   -- the WhatsApp id that it carries, where we chose it
+    ADD COLUMN in_flight_message_id text,   -- the WhatsApp id that it carries, where we chose it
+    ADD COLUMN in_flight_reported   boolean NOT NULL DEFAULT false; -- WhatsApp said something of it
 
 -- The claim of what is on a number's way, as a step of the message's story.
 CREATE FUNCTION flight_step(d senders) RETURNS message_step
@@ -23,7 +24,7 @@ CREATE FUNCTION add_two_steps(steps message_step[], one message_step, other mess
 -- What is on its way now: the claim moves from the message's row to the number's.
 UPDATE senders d SET in_flight_message_id = m.waha_message_id,
     in_flight_replica = (m.steps[cardinality(m.steps)]).replica,
-    in_flight_epoch = (m.steps[cardinality(m.steps)]).epoch
+    in_flight_epoch = (m.steps[cardinality(m.steps)]).epoch, in_flight_reported = true
 FROM messages m
 WHERE m.campaign_id = d.in_flight_campaign AND m.ordinal = d.in_flight_ordinal;
 UPDATE messages m SET status = 0, attempts = m.attempts - 1,

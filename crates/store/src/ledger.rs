@@ -76,14 +76,14 @@ const CLAIM: &str = "
 const CONCLUDE: &str = "
     WITH moved AS (
         UPDATE messages m SET
-            status = CASE WHEN i.status = 0 AND o.status = 'CANCELLED' THEN 6 ELSE i.status END,
+            status = CASE WHEN o.cancelled THEN 6 ELSE i.status END,
             attempts = m.attempts + (NOT i.uncounted)::integer,
             waha_message_id = COALESCE(i.message_id, m.waha_message_id, d.in_flight_message_id),
             error_code = i.code, error = i.detail,
             sent_at = CASE WHEN i.status = 2 THEN now() END,
             steps = add_two_steps(m.steps, flight_step(d), ROW(now(),
-                CASE WHEN i.status = 0 AND o.status = 'CANCELLED' THEN 6 ELSE i.status END,
-                i.worker_id, $1, i.epoch, i.answer)::message_step)
+                CASE WHEN o.cancelled THEN 6 ELSE i.status END, i.worker_id, $1, i.epoch,
+                i.answer)::message_step)
         FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
             $7::smallint[], $8::text[], $9::text[], $10::text[], $11::text[], $12::float8[],
             $13::boolean[], $14::boolean[], $16::uuid[]) WITH ORDINALITY
@@ -96,11 +96,15 @@ const CONCLUDE: &str = "
         -- Of the claim that is in flight, not of one that somebody else has settled since.
         JOIN senders d ON d.phone = i.phone AND d.in_flight_campaign = i.campaign_id
             AND d.in_flight_ordinal = i.ordinal AND d.in_flight_worker = i.claimed_on
-        JOIN campaigns o ON o.id = i.campaign_id
+        LEFT JOIN LATERAL (
+            SELECT true AS cancelled FROM campaigns
+            WHERE i.status = 0 AND id = i.campaign_id AND status = 'CANCELLED' LIMIT 1
+        ) o ON true
         WHERE m.campaign_id = i.campaign_id AND m.ordinal = i.ordinal AND m.status = 0
         RETURNING i.place, i.phone, i.worker_id, m.campaign_id, m.ordinal, m.status,
             i.retry_secs, i.number_rests, i.code, i.detail, m.waha_message_id,
-            i.message_id IS NOT NULL AS told_id
+            i.message_id IS NOT NULL AS told_id, i.message_id IS NOT NULL OR d.in_flight_reported
+                OR cardinality(m.steps) > 2 AS reported
     ), counted AS (
         UPDATE campaigns c SET next_ordinal = GREATEST(c.next_ordinal, m.ordinal + 1),
             sent = c.sent + (m.status = 2)::integer, failed = c.failed + (m.status = 5)::integer,
@@ -120,7 +124,8 @@ const CONCLUDE: &str = "
         FROM moved m
         WHERE c.id = m.campaign_id
         RETURNING m.place, m.phone, m.status, m.retry_secs, m.number_rests, m.code, m.detail,
-            m.waha_message_id, c.status AS campaign_status
+            CASE WHEN m.reported THEN m.waha_message_id END AS reported_id,
+            c.status AS campaign_status
     ), again AS (
         INSERT INTO retries (campaign_id, ordinal, due_at)
         SELECT campaign_id, ordinal, now() + make_interval(secs => retry_secs)
@@ -129,14 +134,16 @@ const CONCLUDE: &str = "
     ), landed AS (
         UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
             in_flight_worker = NULL, in_flight_replica = NULL, in_flight_epoch = NULL,
-            in_flight_message_id = NULL, in_flight_at = NULL, last_sent_at = now(),
+            in_flight_message_id = NULL, in_flight_at = NULL, in_flight_reported = false,
+            last_sent_at = now(),
             campaign_ended_at = CASE
                 WHEN k.campaign_status IN ('COMPLETED', 'COMPLETED_WITH_ERRORS', 'CANCELLED')
                 THEN now() ELSE d.campaign_ended_at END,
-            sent_day = (now() AT TIME ZONE 'UTC')::date,
-            sent_today = (k.status = 2)::integer
-                + CASE WHEN d.sent_day = (now() AT TIME ZONE 'UTC')::date
-                    THEN d.sent_today ELSE 0 END,
+            -- Once for all rows: to look a time zone up takes as long as all else here.
+            sent_day = (SELECT (now() AT TIME ZONE 'UTC')::date),
+            sent_today = (k.status = 2)::integer + CASE
+                WHEN d.sent_day = (SELECT (now() AT TIME ZONE 'UTC')::date)
+                THEN d.sent_today ELSE 0 END,
             -- A time-lock that is under way outlasts what a worker says of a message, and is not
             -- shortened by it; how many there were in a row outlasts that too, until an ack comes.
             -- So does silence: every message is a probe, whatever becomes of it at the worker.
@@ -163,7 +170,7 @@ const CONCLUDE: &str = "
         FROM counted k
         WHERE d.phone = k.phone
         RETURNING k.place, k.campaign_status, d.unacked, d.rests,
-            d.last_ack_at IS NOT NULL AS acked, d.phone, k.waha_message_id,
+            d.last_ack_at IS NOT NULL AS acked, d.phone, k.reported_id,
             EXTRACT(EPOCH FROM now() - d.unacked_since)::float8 AS unacked_secs
     ), told AS (
         INSERT INTO receipts AS r (sender, message_id, campaign_id, ordinal, ask_at)
@@ -182,9 +189,12 @@ const CONCLUDE: &str = "
         WHERE lanes.worker_id = n.worker_id
     )
     SELECT d.place, d.campaign_status, d.unacked, d.unacked_secs, d.acked, d.rests,
-        d.waha_message_id, r.ack IS NOT NULL
+        d.reported_id, r.ack IS NOT NULL
     FROM landed d
-    LEFT JOIN receipts r ON r.sender = d.phone AND r.message_id = d.waha_message_id";
+    LEFT JOIN LATERAL (
+        SELECT ack FROM receipts
+        WHERE d.reported_id IS NOT NULL AND sender = d.phone AND message_id = d.reported_id LIMIT 1
+    ) r ON true";
 
 /// Every join is written in the order in which it is to be made: from the input to the tables, by
 /// their keys.

@@ -13,7 +13,8 @@
 macro_rules! by_key {
     () => {
         "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-        SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off"
+        SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off;
+        SET LOCAL enable_bitmapscan = off"
     };
 }
 pub(crate) use by_key;

@@ -113,7 +113,8 @@ const ABANDON: &str = "
     ), freed AS (
         UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
             in_flight_worker = NULL, in_flight_replica = NULL, in_flight_epoch = NULL,
-            in_flight_message_id = NULL, in_flight_at = NULL, last_sent_at = now()
+            in_flight_message_id = NULL, in_flight_at = NULL, in_flight_reported = false,
+            last_sent_at = now()
         FROM held WHERE d.phone = held.phone
     ), moved AS (
         UPDATE messages m SET status = 8, attempts = m.attempts + 1,

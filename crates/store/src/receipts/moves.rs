@@ -108,9 +108,11 @@ const APPLY: &str = "
     ), told AS (
         -- Put together and grouped, not joined: parts that are joined to each other are compared
         -- row by row.
-        SELECT sender, bool_or(acked) AS acked, bool_or(ended) AS ended FROM (
-            SELECT sender, true AS acked, false AS ended FROM heard WHERE ack >= 1
-            UNION ALL SELECT sender, false, now_ended FROM counted
+        SELECT sender, bool_or(acked) AS acked, bool_or(ended) AS ended, bool_or(flies) AS flies
+        FROM (
+            SELECT sender, true AS acked, false AS ended, false AS flies FROM heard WHERE ack >= 1
+            UNION ALL SELECT sender, false, now_ended, false FROM counted
+            UNION ALL SELECT sender, false, false, true FROM judged WHERE was = 1
         ) facts GROUP BY sender
     ), woken AS (
         UPDATE senders d SET
@@ -122,13 +124,15 @@ const APPLY: &str = "
             rest_code = CASE WHEN NOT o.silent THEN d.rest_code END,
             rests = CASE WHEN o.silent THEN 0 ELSE d.rests END,
             restrictions = CASE WHEN t.acked AND NOT o.locked THEN 0 ELSE d.restrictions END,
-            campaign_ended_at = CASE WHEN t.ended THEN now() ELSE d.campaign_ended_at END
+            campaign_ended_at = CASE WHEN t.ended THEN now() ELSE d.campaign_ended_at END,
+            -- Whoever concludes what is on its way is to see what was reported of it.
+            in_flight_reported = d.in_flight_reported OR t.flies
         FROM told t CROSS JOIN LATERAL (
             SELECT phone, t.acked AND COALESCE(rest_code = 'silent', false) AS silent,
                 COALESCE(rest_code = ANY ($3) AND resting_until > now(), false) AS locked
             FROM senders WHERE phone = t.sender LIMIT 1
         ) o
-        WHERE d.phone = o.phone AND (t.ended OR o.silent OR t.acked
+        WHERE d.phone = o.phone AND (t.ended OR o.silent OR t.flies OR t.acked
             AND (d.unacked > 0 OR d.last_ack_at IS NULL
                 OR d.restrictions > 0 AND NOT o.locked))
         RETURNING d.phone, t.ended OR o.silent AS awake

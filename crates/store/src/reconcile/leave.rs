@@ -83,7 +83,7 @@ const FORGET: &str = "
         UPDATE senders s
         SET in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
             in_flight_replica = NULL, in_flight_epoch = NULL, in_flight_message_id = NULL,
-            in_flight_at = NULL
+            in_flight_at = NULL, in_flight_reported = false
         FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
     ), woken AS (
         UPDATE lanes l SET wake = l.wake + 1 FROM session WHERE l.worker_id = session.worker_id

@@ -47,6 +47,8 @@ async fn a_conclusion_that_waited_for_a_report_applies_it() {
         somebody_waits(&watch).await;
         let read = "UPDATE receipts SET ack = 3, ack_at = now(), ask_at = NULL";
         assert_eq!(report.execute(read, &[]).await.unwrap(), 1);
+        let flag = "UPDATE senders SET in_flight_reported = true";
+        assert_eq!(report.execute(flag, &[]).await.unwrap(), 1);
         report.commit().await.unwrap();
         assert!(concluding.await.unwrap().concluded[0].is_some());
         let sql = "SELECT status FROM messages";
