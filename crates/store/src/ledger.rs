@@ -2,16 +2,19 @@
 //!
 //! Whatever gathered while the previous write was on its way goes into one transaction of at most
 //! one statement each, with arrays. Every row is fenced by its lane's epoch, whose row is locked
-//! first: a take-over either waits for this transaction and then sees what it did, or came before
-//! it and makes it write nothing.
+//! and read first: a take-over either waits for this transaction and then sees what it did, or came
+//! before it, and then nothing is written for that lane.
+
+use std::collections::{BTreeSet, HashSet};
 
 use models::campaign::CampaignStatus;
-use models::ids::ReplicaId;
+use models::ids::{ReplicaId, WorkerId};
 use models::outcome::RESTRICTED;
 use models::template::Variables;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use crate::column::seconds;
+use crate::lanes::Tenure;
 use crate::plan::by_key;
 use crate::{Client, GenericClient, StoreError, receipts};
 
@@ -28,12 +31,14 @@ pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome, Proof};
 // in a circle.
 const LOCK: &str = "
     WITH fence AS MATERIALIZED (
-        SELECT 1 FROM lanes
+        SELECT worker_id, epoch FROM lanes
         WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
+    ), held AS MATERIALIZED (
+        SELECT 1 FROM senders
+        WHERE phone = ANY ($3) AND (SELECT count(*) FROM fence) > 0
+        ORDER BY phone FOR NO KEY UPDATE
     )
-    SELECT 1 FROM senders
-    WHERE phone = ANY ($3) AND (SELECT count(*) FROM fence) > 0
-    ORDER BY phone FOR NO KEY UPDATE";
+    SELECT worker_id, epoch FROM fence WHERE (SELECT count(*) FROM held) >= 0";
 
 // Each row finds its way through the tables by their keys, and carries along what the next step
 // needs: two parts of a statement that are joined to each other are compared row by row, which
@@ -46,10 +51,6 @@ const CLAIM: &str = "
         FROM unnest($2::uuid[], $3::bigint[], $4::text[], $5::uuid[], $6::integer[],
             $7::integer[], $8::text[]) WITH ORDINALITY
             AS i (worker_id, epoch, phone, campaign_id, ordinal, generation, message_id, place)
-        CROSS JOIN LATERAL (
-            SELECT FROM lanes
-            WHERE worker_id = i.worker_id AND owner = $1 AND epoch = i.epoch LIMIT 1
-        ) l
         JOIN sessions s ON s.phone = i.phone AND s.worker_id = i.worker_id
             AND s.generation = i.generation AND s.wanted = 'RUNNING'
         JOIN campaigns o ON o.id = i.campaign_id AND o.status IN ('PENDING', 'IN_PROGRESS')
@@ -89,10 +90,6 @@ const CONCLUDE: &str = "
             $13::boolean[], $14::boolean[], $16::uuid[]) WITH ORDINALITY
             AS i (worker_id, epoch, phone, campaign_id, ordinal, status, message_id, answer, code,
             detail, retry_secs, number_rests, uncounted, claimed_on, place)
-        CROSS JOIN LATERAL (
-            SELECT FROM lanes
-            WHERE worker_id = i.worker_id AND owner = $1 AND epoch = i.epoch LIMIT 1
-        ) l
         -- Of the claim that is in flight, not of one that somebody else has settled since.
         JOIN senders d ON d.phone = i.phone AND d.in_flight_campaign = i.campaign_id
             AND d.in_flight_ordinal = i.ordinal AND d.in_flight_worker = i.claimed_on
@@ -236,36 +233,74 @@ async fn write_inside(
     conclusions: &[Conclusion],
     claims: &[Claim],
 ) -> Result<Written, StoreError> {
-    lock(db, replica, conclusions, claims).await?;
-    let mut written = Written::default();
-    if !conclusions.is_empty() {
-        written.concluded = conclude(db, replica, conclusions).await?;
-    }
-    if !claims.is_empty() {
-        written.claimed = claim(db, replica, claims).await?;
-    }
-    Ok(written)
+    let fence = lock(db, replica, conclusions, claims).await?;
+    let conclusions = Ours::of(conclusions, |conclusion| fence.contains(&conclusion.tenure));
+    let claims = Ours::of(claims, |claim| fence.contains(&claim.tenure));
+    Ok(Written {
+        concluded: conclusions.spread(conclude(db, replica, &conclusions.rows).await?),
+        claimed: claims.spread(claim(db, replica, &claims.rows).await?),
+    })
 }
 
+/// Locks all lanes and numbers of a group, and says which of the lanes are still ours.
 async fn lock(
     db: &impl GenericClient,
     replica: ReplicaId,
     conclusions: &[Conclusion],
     claims: &[Claim],
-) -> Result<(), StoreError> {
-    let concluded = conclusions.iter().map(|c| (c.tenure, &c.phone, c.key));
-    let all = concluded.chain(claims.iter().map(|c| (c.tenure, &c.phone, c.key)));
-    let rows = Rows::new(all);
+) -> Result<HashSet<Tenure>, StoreError> {
+    let concluded = conclusions.iter().map(|c| (c.tenure, &c.phone));
+    let all = concluded.chain(claims.iter().map(|c| (c.tenure, &c.phone)));
+    let (lanes, phones): (BTreeSet<_>, BTreeSet<_>) = all
+        .map(|(tenure, phone)| (tenure.worker.uuid(), phone.digits()))
+        .unzip();
+    let (lanes, phones) = (Vec::from_iter(lanes), Vec::from_iter(phones));
     let statement = db.prepare_cached(LOCK).await?;
-    db.execute(&statement, &rows.locks(&replica.uuid())).await?;
-    Ok(())
+    let parameters: &[&(dyn ToSql + Sync)] = &[&replica.uuid(), &lanes, &phones];
+    let rows = db.query(&statement, parameters).await?;
+    let tenures = rows.iter().map(|row| Tenure {
+        worker: WorkerId::new(row.get(0)),
+        epoch: row.get(1),
+    });
+    Ok(tenures.collect())
+}
+
+/// Those rows of a group whose lanes are ours, and where they stand in the group.
+struct Ours<'a, T> {
+    rows: Vec<&'a T>,
+    places: Vec<usize>,
+    group: usize,
+}
+
+impl<'a, T> Ours<'a, T> {
+    fn of(group: &'a [T], ours: impl Fn(&T) -> bool) -> Self {
+        let found = group.iter().enumerate().filter(|(_, row)| ours(row));
+        let (places, rows) = found.unzip();
+        Self {
+            rows,
+            places,
+            group: group.len(),
+        }
+    }
+
+    /// What was written of these rows, each at its row's place in the group.
+    fn spread<W>(&self, written: Vec<Option<W>>) -> Vec<Option<W>> {
+        let mut all: Vec<_> = std::iter::repeat_with(|| None).take(self.group).collect();
+        for (place, written) in self.places.iter().zip(written) {
+            all[*place] = written;
+        }
+        all
+    }
 }
 
 async fn claim(
     db: &impl GenericClient,
     replica: ReplicaId,
-    claims: &[Claim],
+    claims: &[&Claim],
 ) -> Result<Vec<Option<Claimed>>, StoreError> {
+    if claims.is_empty() {
+        return Ok(Vec::new());
+    }
     let statement = db.prepare_cached(CLAIM).await?;
     let rows = Rows::new(
         claims
@@ -297,8 +332,11 @@ async fn claim(
 async fn conclude(
     db: &impl GenericClient,
     replica: ReplicaId,
-    conclusions: &[Conclusion],
+    conclusions: &[&Conclusion],
 ) -> Result<Vec<Option<Concluded>>, StoreError> {
+    if conclusions.is_empty() {
+        return Ok(Vec::new());
+    }
     let statement = db.prepare_cached(CONCLUDE).await?;
     let rows = Rows::new(conclusions.iter().map(|c| (c.tenure, &c.phone, c.key)));
     let outcomes = || conclusions.iter().map(|conclusion| &conclusion.outcome);

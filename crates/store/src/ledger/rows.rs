@@ -40,11 +40,6 @@ impl<'a> Rows<'a> {
         }
     }
 
-    /// Whose rows are to be locked: lanes, senders.
-    pub(super) fn locks<'b>(&'b self, replica: &'b uuid::Uuid) -> [&'b (dyn ToSql + Sync); 3] {
-        [replica, &self.workers, &self.phones]
-    }
-
     pub(super) fn parameters<'b>(
         &'b self,
         replica: &'b uuid::Uuid,

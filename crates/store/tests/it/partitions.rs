@@ -155,6 +155,7 @@ const MONTHS: &str = include_str!("../../migrations/V3__partitions.sql");
 async fn after_months(db: &TestDatabase) {
     run(db, include_str!("../../migrations/V5__woken_lanes.sql")).await;
     run(db, include_str!("../../migrations/V8__in_flight.sql")).await;
+    run(db, include_str!("../../migrations/V9__plain_order.sql")).await;
 }
 
 #[tokio::test]
