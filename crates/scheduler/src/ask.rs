@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use metrics::counter;
 use store::StoreError;
-use store::receipts::{self, Ask, Report, claim_due_asks};
+use store::receipts::{self, Ask, Report, claim_due_asks, note_unheard};
 use store::reconcile;
 use waha::messages::Lookup;
 
@@ -22,7 +22,8 @@ pub(crate) async fn ask_due(fleet: &Arc<Fleet>, hands: &Hands) -> Result<(), Sto
     if batch == 0 {
         return Ok(());
     }
-    let db = fleet.store.client().await?;
+    let mut db = fleet.store.client().await?;
+    note_unheard(&mut db, fleet.settings.ask_after).await?;
     for ask in claim_due_asks(&db, fleet.settings.ask_after, batch).await? {
         let fleet = Arc::clone(fleet);
         hands.take(async move { question(&fleet, &ask).await });

@@ -95,8 +95,9 @@ chassis::settings! {
         /// Jobs taken from the broker before they are acknowledged.
         "JOB_PREFETCH" => job_prefetch: u16 = 32, 1..=300;
         /// Connections that write claims and conclusions at once, each for lanes of its own. Each
-        /// keeps about one core of PostgreSQL busy; more only help while it has cores to spare.
-        "LEDGER_WRITERS" => ledger_writers: u32 = 2, 1..=32;
+        /// keeps at most one core of PostgreSQL busy, and none while the disk takes its commit in;
+        /// more make groups smaller and only help while PostgreSQL has cores to spare.
+        "LEDGER_WRITERS" => ledger_writers: u32 = 3, 1..=32;
         /// Connections to the ledger. `LEDGER_WRITERS` of them write; the others read rosters and
         /// lanes.
         "SENDER_DATABASE_CONNECTIONS" => database_connections: usize = 6, 2..=100;

@@ -66,8 +66,8 @@ const CLAIM: &str = "
         DELETE FROM retries r USING taken t
         WHERE t.again AND r.campaign_id = t.campaign_id AND r.ordinal = t.ordinal
     ), expected AS (
-        INSERT INTO receipts (sender, message_id, campaign_id, ordinal, ask_at)
-        SELECT phone, in_flight_message_id, campaign_id, ordinal, now() FROM taken WHERE own_id
+        INSERT INTO receipts (sender, message_id, campaign_id, ordinal)
+        SELECT phone, in_flight_message_id, campaign_id, ordinal FROM taken WHERE own_id
         ORDER BY phone, in_flight_message_id
         ON CONFLICT DO NOTHING
     )
@@ -170,13 +170,13 @@ const CONCLUDE: &str = "
             d.last_ack_at IS NOT NULL AS acked, d.phone, k.reported_id,
             EXTRACT(EPOCH FROM now() - d.unacked_since)::float8 AS unacked_secs
     ), told AS (
-        INSERT INTO receipts AS r (sender, message_id, campaign_id, ordinal, ask_at)
-        SELECT phone, waha_message_id, campaign_id, ordinal, now() FROM moved
+        INSERT INTO receipts AS r (sender, message_id, campaign_id, ordinal)
+        SELECT phone, waha_message_id, campaign_id, ordinal FROM moved
         WHERE told_id AND status = 2
         ORDER BY phone, waha_message_id
         ON CONFLICT (sender, message_id) DO UPDATE
         SET campaign_id = excluded.campaign_id, ordinal = excluded.ordinal,
-            ask_at = CASE WHEN r.ack >= 1 THEN NULL ELSE excluded.ask_at END
+            ask_at = CASE WHEN r.ack >= 1 THEN NULL ELSE now() END
         WHERE r.campaign_id IS NULL
     ), spoken AS (
         UPDATE lanes SET last_sent_at = now(),

@@ -23,7 +23,7 @@ use crate::{Client, GenericClient, StoreError, Transaction};
 
 use moves::Told;
 
-pub use ask::{Ask, asked, claim_due_asks, never_ask, prune};
+pub use ask::{Ask, asked, claim_due_asks, never_ask, note_unheard, prune};
 pub(crate) use moves::apply;
 
 /// One report of WhatsApp on one message id.

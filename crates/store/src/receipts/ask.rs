@@ -6,9 +6,12 @@ use std::time::Duration;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use secrecy::SecretString;
+use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
 
 use crate::column::phone;
-use crate::{GenericClient, StoreError};
+use crate::plan::BY_KEY;
+use crate::{Client, GenericClient, StoreError};
 
 /// A message without an ack, and the worker that may know of it.
 #[derive(Debug, Clone)]
@@ -33,10 +36,64 @@ pub struct Ask {
     pub asks: i16,
 }
 
+/// Receipts looked at once for whether WhatsApp has said something, at most so many at a time.
+const FIRST_LOOKS: i64 = 20_000;
 /// Messages looked through, and locked, for those that somebody can be asked about.
 const LOOKED_THROUGH: i64 = 200;
 /// The longest that a message waits for another look while nobody can be asked about it.
 const NOBODY_MAX: Duration = Duration::from_secs(6 * 3_600);
+
+// Up to when there is something to look at. Nothing is passed by: a receipt bears the time at which
+// its transaction began, so those of transactions that are under way come later. One that writes
+// nothing for long is somebody who reads, and is in nobody's way.
+const REACH: &str = "
+    SELECT m.until, (
+        SELECT max(created_at) FROM (
+            SELECT created_at FROM receipts WHERE campaign_id IS NOT NULL
+                AND created_at > m.until AND created_at < m.bound
+            ORDER BY created_at LIMIT $2) r
+        )
+    FROM (
+        SELECT until, LEAST(now() - make_interval(secs => $1), (
+            SELECT min(xact_start) FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend'
+                AND pid <> pg_backend_pid()
+                AND (backend_xid IS NOT NULL OR xact_start > now() - interval '10 minutes')
+            )) AS bound
+        FROM ask_mark FOR NO KEY UPDATE SKIP LOCKED
+    ) m";
+const NOTE: &str = "
+    WITH unheard AS MATERIALIZED (
+        SELECT sender, message_id FROM receipts
+        WHERE campaign_id IS NOT NULL AND created_at > $1 AND created_at <= $2
+            AND ask_at IS NULL AND asks = 0 AND COALESCE(ack, 0) = 0
+        ORDER BY sender, message_id FOR NO KEY UPDATE
+    )
+    UPDATE receipts r SET ask_at = r.created_at FROM unheard u
+    WHERE r.sender = u.sender AND r.message_id = u.message_id";
+const MOVE_MARK: &str = "UPDATE ask_mark SET until = $1";
+
+/// Notes the messages of which WhatsApp has said nothing for `after`, so that
+/// [`claim_due_asks`] finds them: each is looked at once. Returns how many it noted.
+pub async fn note_unheard(client: &mut Client, after: Duration) -> Result<u64, StoreError> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
+    let statement = tx.prepare_cached(REACH).await?;
+    let parameters: &[&(dyn ToSql + Sync)] = &[&after.as_secs_f64(), &FIRST_LOOKS];
+    let Some(row) = tx.query_opt(&statement, parameters).await? else {
+        return Ok(0);
+    };
+    let until: OffsetDateTime = row.get(0);
+    let Some(last) = row.get::<_, Option<OffsetDateTime>>(1) else {
+        return Ok(0);
+    };
+    let statement = tx.prepare_cached(NOTE).await?;
+    let noted = tx.execute(&statement, &[&until, &last]).await?;
+    let statement = tx.prepare_cached(MOVE_MARK).await?;
+    tx.execute(&statement, &[&last]).await?;
+    tx.commit().await?;
+    Ok(noted)
+}
 
 // A message about which nobody can be asked, because its session is not WORKING, waits for as long
 // again as it has waited already, so that a session that is dead for weeks is in nobody's way. It
@@ -84,8 +141,7 @@ pub async fn claim_due_asks(
 ) -> Result<Vec<Ask>, StoreError> {
     let statement = db.prepare_cached(CLAIM_DUE).await?;
     let (after, nobody_max) = (after.as_secs_f64(), NOBODY_MAX.as_secs_f64());
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-        &[&after, &batch, &LOOKED_THROUGH, &nobody_max];
+    let parameters: &[&(dyn ToSql + Sync)] = &[&after, &batch, &LOOKED_THROUGH, &nobody_max];
     let rows = db.query(&statement, parameters).await?;
     let asks = rows.iter().map(|row| {
         Ok(Ask {
@@ -161,7 +217,7 @@ pub async fn prune(
     batch: i64,
 ) -> Result<u64, StoreError> {
     let statement = db.prepare_cached(PRUNE).await?;
-    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+    let parameters: &[&(dyn ToSql + Sync)] =
         &[&keep.as_secs_f64(), &unknown_keep.as_secs_f64(), &batch];
     let pruned: i64 = db.query_one(&statement, parameters).await?.get(0);
     Ok(pruned.unsigned_abs())

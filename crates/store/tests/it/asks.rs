@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use models::phone::PhoneNumber;
 use store::GenericClient as _;
-use store::receipts::claim_due_asks;
+use store::receipts::{claim_due_asks, note_unheard};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, phone, session, worker};
@@ -92,4 +92,54 @@ async fn a_dead_sessions_messages_wait_longer_each_time_and_not_for_ever() {
     let comes_back = "UPDATE sessions SET status = 'WORKING'";
     client.execute(comes_back, &[]).await.unwrap();
     assert_eq!(claimed(&db, 9).await.len(), 1);
+}
+
+async fn noted(db: &TestDatabase, after: Duration) -> u64 {
+    let mut client = db.store.client().await.unwrap();
+    note_unheard(&mut client, after).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_unheard_of_is_noted_once() {
+    let db = testkit::database().await;
+    let sender = phone(1);
+    session(&db, worker(&db).await, &sender).await;
+    unreported(&db, &sender, 6, Duration::from_secs(200)).await;
+    let client = db.store.client().await.unwrap();
+    let heard = "UPDATE ask_mark SET until = now() - interval '1 hour';
+        UPDATE receipts SET ask_at = NULL;
+        UPDATE receipts SET ack = 0 WHERE ordinal = 1;
+        UPDATE receipts SET ack = 1 WHERE ordinal = 2;
+        UPDATE receipts SET ack = -1 WHERE ordinal = 3;
+        UPDATE receipts SET campaign_id = NULL WHERE ordinal = 4;
+        UPDATE receipts SET created_at = now() - interval '110 s' WHERE ordinal = 5";
+    client.batch_execute(heard).await.unwrap();
+    assert_eq!(noted(&db, AFTER).await, 2);
+    let unheard = [format!("{sender}-0"), format!("{sender}-1")];
+    assert_eq!(claimed(&db, 9).await, unheard);
+    let answered = "UPDATE receipts SET ask_at = NULL WHERE ordinal = 0";
+    client.execute(answered, &[]).await.unwrap();
+    assert_eq!(noted(&db, AFTER).await, 0, "each is looked at once");
+    assert_eq!(noted(&db, AFTER - Duration::from_secs(20)).await, 1);
+}
+
+#[tokio::test]
+async fn what_a_transaction_under_way_makes_is_not_passed_by() {
+    let db = testkit::database().await;
+    let sender = phone(1);
+    session(&db, worker(&db).await, &sender).await;
+    let campaign = campaign(&db, &sender, 2).await;
+    let mut client = db.store.client().await.unwrap();
+    let slow = client.transaction().await.unwrap();
+    let make = "INSERT INTO receipts (sender, message_id, campaign_id, ordinal)
+        VALUES ($1, $2, $3, 0)";
+    let parameters = |id: &'static str| (sender.digits().to_owned(), id, campaign.uuid());
+    let (number, id, of) = parameters("slow");
+    slow.execute(make, &[&number, &id, &of]).await.unwrap();
+    let (number, id, of) = parameters("quick");
+    let quick = db.store.client().await.unwrap();
+    quick.execute(make, &[&number, &id, &of]).await.unwrap();
+    assert_eq!(noted(&db, Duration::ZERO).await, 0);
+    slow.commit().await.unwrap();
+    assert_eq!(noted(&db, Duration::ZERO).await, 2);
 }

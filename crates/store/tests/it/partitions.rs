@@ -156,6 +156,7 @@ async fn after_months(db: &TestDatabase) {
     run(db, include_str!("../../migrations/V5__woken_lanes.sql")).await;
     run(db, include_str!("../../migrations/V8__in_flight.sql")).await;
     run(db, include_str!("../../migrations/V9__plain_order.sql")).await;
+    run(db, include_str!("../../migrations/V10__asks.sql")).await;
 }
 
 #[tokio::test]

@@ -153,9 +153,15 @@ async fn sending(scene: &Scene, month: &str) {
     only(month, "conclude what was reported before");
     scene.accepted_by(4, "E").await;
     scene
-        .sql("UPDATE receipts SET ask_at = ask_at - interval '1 hour'")
+        .sql("UPDATE receipts SET created_at = created_at - interval '1 hour'")
+        .await;
+    scene
+        .sql("UPDATE ask_mark SET until = until - interval '2 hours'")
         .await;
     plans();
+    let mut noting = scene.db.store.client().await.unwrap();
+    let noted = receipts::note_unheard(&mut noting, Duration::from_secs(60)).await;
+    assert_ne!(noted.unwrap(), 0);
     let asks = receipts::claim_due_asks(&client, Duration::from_secs(60), 9).await;
     assert!(!asks.unwrap().is_empty());
     only(month, "asks");

@@ -298,8 +298,8 @@ pub(crate) async fn add_sent(
     let rows = db
         .query(
             "WITH made AS (
-                INSERT INTO receipts (sender, message_id, campaign_id, ordinal, ask_at)
-                SELECT c.sender, m.waha_message_id, m.campaign_id, m.ordinal, now()
+                INSERT INTO receipts (sender, message_id, campaign_id, ordinal)
+                SELECT c.sender, m.waha_message_id, m.campaign_id, m.ordinal
                 FROM messages m JOIN campaigns c ON c.id = m.campaign_id WHERE c.id = ANY ($1)
             )
             SELECT c.sender, s.generation, m.recipient, m.waha_message_id
