@@ -49,7 +49,8 @@ const CAMPAIGNS: &str = concat!(
         n.unknown, n.forgotten, c.messages_purged_at IS NOT NULL
     FROM (SELECT * FROM campaigns WHERE id > $1 ORDER BY id LIMIT $2) c
     CROSS JOIN LATERAL (
-        SELECT count(*) AS total, count(*) FILTER (WHERE m.status = 0 AND f.phone IS NOT NULL) AS sending,
+        SELECT count(*) AS total,
+            count(*) FILTER (WHERE m.status = 0 AND f.phone IS NOT NULL) AS sending,
             count(*) FILTER (WHERE m.status = 2) AS sent,
             count(*) FILTER (WHERE m.status = 3) AS delivered,
             count(*) FILTER (WHERE m.status = 4) AS read,

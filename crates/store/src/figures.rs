@@ -100,12 +100,16 @@ pub struct States {
 }
 
 const STATES: &str = "
-    SELECT c.status, count(*),
+    SELECT status, count(*),
         ARRAY[COALESCE(sum(total - sent - delivered - read - failed - cancelled - suppressed
-            - unknown) - count(d.phone), 0)::bigint, count(d.phone), sum(sent), sum(delivered),
-            sum(read), sum(failed), sum(cancelled), sum(suppressed), sum(unknown)]::bigint[]
-    FROM campaigns c LEFT JOIN senders d ON d.phone = c.sender AND d.in_flight_campaign = c.id
-    GROUP BY c.status";
+            - unknown), 0)::bigint - COALESCE(sending, 0),
+            COALESCE(sending, 0), sum(sent), sum(delivered), sum(read), sum(failed),
+            sum(cancelled), sum(suppressed), sum(unknown)]::bigint[]
+    FROM campaigns LEFT JOIN (
+        SELECT c.status AS flying, count(*) AS sending
+        FROM senders d JOIN campaigns c ON c.id = d.in_flight_campaign GROUP BY c.status
+    ) f ON flying = status
+    GROUP BY status, sending";
 
 /// The states of all campaigns and, from their counters, of all messages.
 pub async fn states(db: &impl GenericClient) -> Result<States, StoreError> {

@@ -1,5 +1,5 @@
-//! What is on its way, in SQL. A number's row alone tells it, for at most one message of the number;
-//! the message's own row says PENDING until it is known what became of it.
+//! What is on its way, in SQL. A number's row alone tells it, for at most one message of the
+//! number; the message's own row says PENDING until it is known what became of it.
 
 /// How many messages of campaign `c` are on their way: one or none.
 macro_rules! sending {

@@ -105,8 +105,8 @@ const CLAIM_DUE: &str = "
         WHERE ask_at <= now() - make_interval(secs => $1)
         ORDER BY ask_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), known AS MATERIALIZED (
-        SELECT due.*, f.flies IS TRUE AS flies, m.recipient, s.generation, s.waha_name, w.id AS worker, w.url,
-            w.api_key
+        SELECT due.*, f.flies IS TRUE AS flies, m.recipient, s.generation, s.waha_name,
+            w.id AS worker, w.url, w.api_key
         FROM due
         CROSS JOIN LATERAL (
             SELECT recipient FROM messages

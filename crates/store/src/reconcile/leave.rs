@@ -44,7 +44,8 @@ pub async fn requeue(db: &impl GenericClient, due: &Due) -> Result<bool, StoreEr
     Ok(row.is_some())
 }
 
-// A message that is on its way ends as UNKNOWN (models::message::MessageStatus: 8): with its session gone nobody can look it up.
+// A message that is on its way ends as UNKNOWN (models::message::MessageStatus): with its session
+// gone nobody can look it up.
 const FORGET: &str = "
     WITH lane AS (
         SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id

@@ -20,7 +20,7 @@ use super::report::Report;
 use super::sql;
 use super::stage::{Hall, Scene, Stage};
 
-/// Rows of a statement, as the sender's writer groups them at most.
+/// Rows of a statement, as the sender's writer groups them under load.
 const GROUP: usize = 500;
 /// Numbers, each with a campaign.
 const SENDERS: usize = 4_000;
@@ -126,8 +126,8 @@ async fn write(
     let mut client = store.client().await?;
     let mut before: Vec<Conclusion> = Vec::new();
     for ordinal in 0..i32::try_from(EACH)? {
-        for from in (0..share.phones.len()).step_by(GROUP / 2) {
-            let upto = (from + GROUP / 2).min(share.phones.len());
+        for from in (0..share.phones.len()).step_by(GROUP) {
+            let upto = (from + GROUP).min(share.phones.len());
             let (claims, conclusions) = group(share, campaigns, (from, upto), ordinal);
             let written = ledger::write(&mut client, replica, &before, &claims).await?;
             let all = written.claimed.iter().all(Option::is_some)
