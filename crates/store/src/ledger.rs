@@ -98,8 +98,8 @@ const CONCLUDE: &str = "
             WHERE i.status = 0 AND id = i.campaign_id AND status = 'CANCELLED' LIMIT 1
         ) o ON true
         WHERE m.campaign_id = i.campaign_id AND m.ordinal = i.ordinal AND m.status = 0
-        RETURNING i.place, i.phone, i.worker_id, m.campaign_id, m.ordinal, m.status,
-            i.retry_secs, i.number_rests, i.code, i.detail, m.waha_message_id,
+        RETURNING i.place, i.phone, d.ctid AS number, i.worker_id, m.campaign_id, m.ordinal,
+            m.status, i.retry_secs, i.number_rests, i.code, i.detail, m.waha_message_id,
             i.message_id IS NOT NULL AS told_id, i.message_id IS NOT NULL OR d.in_flight_reported
                 OR cardinality(m.steps) > 2 AS reported
     ), counted AS (
@@ -120,7 +120,7 @@ const CONCLUDE: &str = "
                 ELSE now() END
         FROM moved m
         WHERE c.id = m.campaign_id
-        RETURNING m.place, m.phone, m.status, m.retry_secs, m.number_rests, m.code, m.detail,
+        RETURNING m.place, m.number, m.status, m.retry_secs, m.number_rests, m.code, m.detail,
             CASE WHEN m.reported THEN m.waha_message_id END AS reported_id,
             c.status AS campaign_status
     ), again AS (
@@ -165,7 +165,8 @@ const CONCLUDE: &str = "
             unacked = d.unacked + (k.status = 2)::integer,
             unacked_since = COALESCE(d.unacked_since, CASE WHEN k.status = 2 THEN now() END)
         FROM counted k
-        WHERE d.phone = k.phone
+        -- Its row is locked, so it stays where it was read.
+        WHERE d.ctid = k.number
         RETURNING k.place, k.campaign_status, d.unacked, d.rests,
             d.last_ack_at IS NOT NULL AS acked, d.phone, k.reported_id,
             EXTRACT(EPOCH FROM now() - d.unacked_since)::float8 AS unacked_secs

@@ -59,20 +59,16 @@ pub struct Recorded {
 const LOCK_SENDERS: &str = "
     SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR NO KEY UPDATE";
 const PLACED: &str = "SELECT phone, generation FROM sessions WHERE phone = ANY ($1)";
-// Also says which reports are news: their receipts are there, and the report ranks above what is
-// written. What ranks above is policy::receipt::merge, in SQL.
-const LOCK_CAMPAIGNS: &str = "
-    WITH known AS MATERIALIZED (
-        SELECT i.place, r.campaign_id, r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
-            ELSE r.ack < 1 AND i.ack < r.ack END AS news
+// Which reports are news: their receipts are there, and the report ranks above what is written. What
+// ranks above is policy::receipt::merge, in SQL.
+const NEWS: &str = "
+    SELECT ARRAY(
+        SELECT i.place
         FROM unnest($1::text[], $2::text[], $3::smallint[]) WITH ORDINALITY
             AS i (sender, message_id, ack, place)
         JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
-    ), held AS MATERIALIZED (
-        SELECT c.id FROM campaigns c WHERE c.id IN (SELECT campaign_id FROM known)
-        ORDER BY c.id FOR NO KEY UPDATE
-    )
-    SELECT ARRAY(SELECT place FROM known WHERE news), (SELECT count(*) FROM held)";
+        WHERE r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
+            ELSE r.ack < 1 AND i.ack < r.ack END)";
 
 /// A report, and whether it says more than what is written of its id.
 #[derive(Debug, Clone, Copy)]
@@ -106,8 +102,8 @@ pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded,
     })
 }
 
-/// Locks what these reports may move, in the order that everybody locks in; then leaves those of
-/// sessions as they are placed now. All of it goes out at once and comes back at once: the
+/// Locks the numbers of these reports, whose messages and campaigns nobody else moves then; and
+/// leaves those of sessions as they are placed now. All of it goes out at once and comes back at once: the
 /// statements run one after the other, and each sees what was there once the former had its locks.
 async fn lock<'a>(
     tx: &Transaction<'_>,
@@ -119,19 +115,19 @@ async fn lock<'a>(
     let numbers: Vec<&str> = numbers.into_iter().collect();
     let lock_senders = tx.prepare_cached(LOCK_SENDERS).await?;
     let read_placed = tx.prepare_cached(PLACED).await?;
-    let lock_campaigns = tx.prepare_cached(LOCK_CAMPAIGNS).await?;
-    let campaigns_of: &[&(dyn ToSql + Sync)] = &[&senders, &message_ids, &acks];
+    let find_news = tx.prepare_cached(NEWS).await?;
+    let told: &[&(dyn ToSql + Sync)] = &[&senders, &message_ids, &acks];
     let numbers: &[&(dyn ToSql + Sync)] = &[&numbers];
-    let ((), _, placed, known) = try_join4(
+    let ((), _, placed, ranks_above) = try_join4(
         tx.batch_execute(BY_KEY),
         tx.execute(&lock_senders, numbers),
         tx.query(&read_placed, numbers),
-        tx.query_one(&lock_campaigns, campaigns_of),
+        tx.query_one(&find_news, told),
     )
     .await?;
     let placed: HashMap<&str, i32> = placed.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut news = vec![false; reports.len()];
-    for place in known.get::<_, Vec<i64>>(0) {
+    for place in ranks_above.get::<_, Vec<i64>>(0) {
         // Places count from 1.
         let place = usize::try_from(place - 1).ok();
         if let Some(news) = place.and_then(|place| news.get_mut(place)) {

@@ -11,7 +11,8 @@ use crate::{GenericClient, StoreError};
 // Where a report moves a message is policy::receipt::status_after, in SQL. A receipt is nearly
 // always there, made by the claim, and a report nearly always news: then it is found by the update
 // alone. What is no news is looked up, because what is written may have something to move; what is
-// of nobody yet is inserted. Whoever else makes one of these rows holds its number, as we do.
+// of nobody yet is inserted. Whoever else makes one of these rows, or moves one of these messages,
+// holds its number, as we do: a message that was read stays where it lies and is found there again.
 //
 // A campaign that is complete may lose or gain its errors; one that this completes ends now. An ack
 // ends a number's silence at once. It ends a row of restrictions too, but says nothing of one under
@@ -42,7 +43,7 @@ const APPLY: &str = "
         WHERE campaign_id IS NOT NULL AND ack IS NOT NULL
     ), judged AS MATERIALIZED (
         SELECT DISTINCT ON (h.campaign_id, h.ordinal) h.sender, h.message_id, h.ack, h.ack_at,
-            h.campaign_id, h.ordinal, CASE WHEN f.flies THEN 1 ELSE m.status END AS was, CASE
+            h.campaign_id, h.ordinal, m.ctid AS place, CASE WHEN f.flies THEN 1 ELSE m.status END AS was, CASE
             WHEN f.flies THEN NULL
             WHEN h.ack >= 3 AND m.status IN (0, 2, 3, 5, 6, 8) THEN 4
             WHEN h.ack = 2 AND m.status IN (0, 2, 5, 6, 8) THEN 3
@@ -68,7 +69,7 @@ const APPLY: &str = "
                 CASE j.ack WHEN -1 THEN 'ack_error' WHEN 0 THEN 'made' WHEN 1 THEN 'ack_server'
                     WHEN 2 THEN 'ack_device' WHEN 3 THEN 'ack_read' ELSE 'ack_played' END)
         FROM judged j
-        WHERE m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal AND j.becomes IS NOT NULL
+        WHERE m.campaign_id = j.campaign_id AND m.ctid = j.place AND j.becomes IS NOT NULL
         RETURNING m.campaign_id, m.ordinal, j.sender, j.was, j.becomes
     ), recalled AS (
         -- It is on its way again although an earlier id of it was heard: its conclusion, which
@@ -161,8 +162,8 @@ pub(crate) struct Applied {
     pub(super) awake: Vec<PhoneNumber>,
 }
 
-/// Moves the messages of these ids to where their receipts prove them. Their campaigns must be
-/// locked in this transaction, by an earlier statement.
+/// Moves the messages of these ids to where their receipts prove them. Their numbers must be locked
+/// in this transaction, by an earlier statement.
 pub(crate) async fn apply<S: AsRef<str> + Sync>(
     db: &impl GenericClient,
     ids: &[(&str, S)],
@@ -177,8 +178,7 @@ pub(crate) async fn apply<S: AsRef<str> + Sync>(
 }
 
 /// Writes down what is told of these ids, each of which stands there once, and moves their messages
-/// as [`apply`] does. Their numbers and campaigns must be locked in this transaction, by earlier
-/// statements.
+/// as [`apply`] does. Their numbers must be locked in this transaction, by an earlier statement.
 pub(super) async fn take(
     db: &impl GenericClient,
     told: &[Told<'_>],
