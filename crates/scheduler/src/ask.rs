@@ -18,12 +18,12 @@ const WAITS: [Duration; 2] = [Duration::from_secs(600), Duration::from_secs(3_60
 
 /// Takes messages in hand about which somebody should be asked.
 pub(crate) async fn ask_due(fleet: &Arc<Fleet>, hands: &Hands) -> Result<(), StoreError> {
+    let mut db = fleet.store.client().await?;
+    note_unheard(&mut db, fleet.settings.ask_after).await?;
     let batch = hands.free();
     if batch == 0 {
         return Ok(());
     }
-    let mut db = fleet.store.client().await?;
-    note_unheard(&mut db, fleet.settings.ask_after).await?;
     for ask in claim_due_asks(&db, fleet.settings.ask_after, batch).await? {
         let fleet = Arc::clone(fleet);
         hands.take(async move { question(&fleet, &ask).await });

@@ -7,3 +7,9 @@ ALTER TABLE campaigns ALTER COLUMN sender TYPE text COLLATE "C";
 ALTER TABLE receipts ALTER COLUMN sender TYPE text COLLATE "C",
     ALTER COLUMN message_id TYPE text COLLATE "C";
 ALTER TABLE outbox ALTER COLUMN sender TYPE text COLLATE "C";
+-- The planner's knowledge of these columns went with their old order.
+ANALYZE senders;
+ANALYZE sessions;
+ANALYZE campaigns;
+ANALYZE receipts;
+ANALYZE outbox;

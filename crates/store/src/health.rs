@@ -90,7 +90,7 @@ const EXCUSE: &str = "
     WITH moved AS (
         UPDATE messages m SET status = 0, attempts = GREATEST(m.attempts - 1, 0),
             waha_message_id = NULL, sent_at = NULL, error_code = $3, error = $4,
-            steps = add_step(m.steps, now(), 0, NULL, NULL, NULL, $3)
+            steps = add_one_step(m.steps, now(), 0, NULL, NULL, NULL, $3)
         FROM receipts r
         WHERE r.sender = $1 AND r.message_id = ANY ($2) AND r.ack = -1
             AND m.campaign_id = r.campaign_id AND m.ordinal = r.ordinal AND m.status = 5

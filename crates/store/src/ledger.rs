@@ -58,7 +58,7 @@ const CLAIM: &str = "
         WHERE d.phone = i.phone AND d.in_flight_campaign IS NULL
         RETURNING i.place, d.phone, i.campaign_id, i.ordinal, d.in_flight_message_id,
             i.message_id IS NOT NULL AS own_id, m.recipient, m.variables, m.attempts,
-            m.steps IS NOT NULL AS again, o.status AS campaign_status
+            i.ordinal < o.next_ordinal AS again, o.status AS campaign_status
     ), begun AS (
         UPDATE campaigns c SET status = 'IN_PROGRESS', started_at = COALESCE(c.started_at, now())
         FROM taken t WHERE t.campaign_status = 'PENDING' AND c.id = t.campaign_id

@@ -59,8 +59,8 @@ pub struct Recorded {
 const LOCK_SENDERS: &str = "
     SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR NO KEY UPDATE";
 const PLACED: &str = "SELECT phone, generation FROM sessions WHERE phone = ANY ($1)";
-// Which reports are news: their receipts are there, and the report ranks above what is written. What
-// ranks above is policy::receipt::merge, in SQL.
+// Which reports are news: their receipts are there, and the report ranks above what is written.
+// What ranks above is policy::receipt::merge, in SQL.
 const NEWS: &str = "
     SELECT ARRAY(
         SELECT i.place
@@ -103,8 +103,9 @@ pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded,
 }
 
 /// Locks the numbers of these reports, whose messages and campaigns nobody else moves then; and
-/// leaves those of sessions as they are placed now. All of it goes out at once and comes back at once: the
-/// statements run one after the other, and each sees what was there once the former had its locks.
+/// leaves those of sessions as they are placed now. All of it goes out at once and comes back at
+/// once: the statements run one after the other, and each sees what was there once the former had
+/// its locks.
 async fn lock<'a>(
     tx: &Transaction<'_>,
     reports: &'a [Report],

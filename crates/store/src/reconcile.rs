@@ -4,7 +4,7 @@
 //! session begins or ceases to be `WORKING`, its worker's lane is woken in the same statement; one
 //! reconciler at a time holds a session's lease, and what somebody asks for meanwhile
 //! (`due_at = now()`) is looked at right after.
-//! Lock order: lanes, sessions, senders, campaigns, messages; workers last.
+//! Lock order: lanes, sessions, senders, what is theirs; workers last.
 
 mod leave;
 

@@ -75,6 +75,7 @@ pub async fn past(db: &impl GenericClient, keep: Duration) -> Result<Vec<Past>, 
     Ok(past.collect())
 }
 
+// One that is locked just now is left for the next round: its month is held until then.
 macro_rules! mark {
     ($which:expr) => {
         concat!(
@@ -82,7 +83,8 @@ macro_rules! mark {
                 media_url = NULL
             WHERE id IN (SELECT c.id FROM campaigns c WHERE ",
             $which,
-            " AND c.messages_purged_at IS NULL ORDER BY c.id LIMIT $1 FOR NO KEY UPDATE)"
+            " AND c.messages_purged_at IS NULL ORDER BY c.id LIMIT $1
+                FOR NO KEY UPDATE SKIP LOCKED)"
         )
     };
 }

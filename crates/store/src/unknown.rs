@@ -50,7 +50,7 @@ const SETTLE: &str = "
             waha_message_id = CASE WHEN $2 <> 0 THEN waha_message_id END,
             error_code = CASE WHEN $2 <> 2 THEN 'settled_by_operator' END,
             error = CASE WHEN $2 <> 2 THEN 'its outcome was unknown; an operator settled it' END,
-            steps = add_step(steps, now(), $2::smallint, NULL, NULL, NULL, 'operator')
+            steps = add_one_step(steps, now(), $2::smallint, NULL, NULL, NULL, 'operator')
         WHERE campaign_id = $1 AND status = 8 AND ($3::text[] IS NULL OR recipient = ANY ($3))
         RETURNING campaign_id, ordinal
     ), n AS (

@@ -76,7 +76,7 @@ pub(crate) async fn cancel_of(
 const CANCEL: &str = "
     WITH moved AS (
         UPDATE messages SET status = 6,
-            steps = add_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
+            steps = add_one_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
         WHERE campaign_id = $1 AND status = 0 AND ordinal IS DISTINCT FROM (
             SELECT d.in_flight_ordinal FROM campaigns c JOIN senders d ON d.phone = c.sender
             WHERE c.id = $1 AND d.in_flight_campaign = $1)
@@ -140,6 +140,8 @@ pub(crate) async fn abandon_in_flight(
     tx: &Transaction<'_>,
     phones: &[&str],
 ) -> Result<(), StoreError> {
+    let statement = tx.prepare_cached(LOCK_SENDERS).await?;
+    tx.execute(&statement, &[&phones]).await?;
     let statement = tx.prepare_cached(ABANDON).await?;
     let rows = tx.query(&statement, &[&phones]).await?;
     let ids: Vec<(&str, &str)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();

@@ -44,8 +44,8 @@ const LOOKED_THROUGH: i64 = 200;
 const NOBODY_MAX: Duration = Duration::from_secs(6 * 3_600);
 
 // Up to when there is something to look at. Nothing is passed by: a receipt bears the time at which
-// its transaction began, so those of transactions that are under way come later. One that writes
-// nothing for long is somebody who reads, and is in nobody's way.
+// its transaction began, so those of transactions that are under way come later. Ours are over
+// within a minute; one that goes on for longer is somebody else's, and is in nobody's way.
 const REACH: &str = "
     SELECT m.until, (
         SELECT max(created_at) FROM (
@@ -58,7 +58,7 @@ const REACH: &str = "
             SELECT min(xact_start) FROM pg_stat_activity
             WHERE datname = current_database() AND backend_type = 'client backend'
                 AND pid <> pg_backend_pid()
-                AND (backend_xid IS NOT NULL OR xact_start > now() - interval '10 minutes')
+                AND xact_start > now() - interval '10 minutes'
             )) AS bound
         FROM ask_mark FOR NO KEY UPDATE SKIP LOCKED
     ) m";

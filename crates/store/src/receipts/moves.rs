@@ -43,7 +43,8 @@ const APPLY: &str = "
         WHERE campaign_id IS NOT NULL AND ack IS NOT NULL
     ), judged AS MATERIALIZED (
         SELECT DISTINCT ON (h.campaign_id, h.ordinal) h.sender, h.message_id, h.ack, h.ack_at,
-            h.campaign_id, h.ordinal, m.ctid AS place, CASE WHEN f.flies THEN 1 ELSE m.status END AS was, CASE
+            h.campaign_id, h.ordinal, m.ctid AS place,
+            CASE WHEN f.flies THEN 1 ELSE m.status END AS was, CASE
             WHEN f.flies THEN NULL
             WHEN h.ack >= 3 AND m.status IN (0, 2, 3, 5, 6, 8) THEN 4
             WHEN h.ack = 2 AND m.status IN (0, 2, 5, 6, 8) THEN 3
@@ -65,7 +66,7 @@ const APPLY: &str = "
             read_at = COALESCE(m.read_at, CASE WHEN j.becomes = 4 THEN j.ack_at END),
             error_code = CASE WHEN j.becomes = 5 THEN 'whatsapp_refused' END,
             error = CASE WHEN j.becomes = 5 THEN 'WhatsApp took the message and refused it' END,
-            steps = add_step(m.steps, j.ack_at, j.becomes, NULL, NULL, NULL,
+            steps = add_one_step(m.steps, j.ack_at, j.becomes, NULL, NULL, NULL,
                 CASE j.ack WHEN -1 THEN 'ack_error' WHEN 0 THEN 'made' WHEN 1 THEN 'ack_server'
                     WHEN 2 THEN 'ack_device' WHEN 3 THEN 'ack_read' ELSE 'ack_played' END)
         FROM judged j
