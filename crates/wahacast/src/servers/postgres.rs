@@ -26,7 +26,6 @@ const SETTINGS: &str = "\
 max_connections = 300
 max_wal_size = 4GB
 checkpoint_timeout = 15min
-shared_buffers = 256MB
 log_line_prefix = '%m [%p] '
 ";
 
@@ -111,11 +110,24 @@ async fn initialise(bin: &Path, home: &Home, cluster: &Path, key: &str) -> anyho
     } else {
         "on"
     };
-    let settings = format!("{SETTINGS}wal_compression = {compression}\n");
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let buffers = shared_buffers_mb(&memory);
+    let settings =
+        format!("{SETTINGS}wal_compression = {compression}\nshared_buffers = {buffers}MB\n");
     // Written in place, as its owner stays the server's user.
     fs::write(cluster.join("postgresql.auto.conf"), settings)?;
     fs::write(cluster.join("wahacast-ready"), "")?;
     Ok(())
+}
+
+/// A quarter of the machine's memory, as PostgreSQL's manual advises, within 256 MB and 4 GB: what
+/// a ledger writes to all the time should be in it.
+fn shared_buffers_mb(meminfo: &str) -> u64 {
+    let total = meminfo.lines().find_map(|line| {
+        let kib = line.strip_prefix("MemTotal:")?.trim();
+        kib.strip_suffix(" kB")?.trim().parse::<u64>().ok()
+    });
+    (total.unwrap_or_default() / 1024 / 4).clamp(256, 4_096)
 }
 
 async fn supports_lz4(bin: &Path, home: &Home, cluster: &Path) -> bool {
@@ -245,4 +257,21 @@ async fn ensure_database(url: &str) -> anyhow::Result<()> {
     drop(client);
     connection.await??;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quarter_of_the_memory_is_the_servers() {
+        for (told, mb) in [
+            ("MemTotal:       24689428 kB\nMemFree: 1 kB", 4_096),
+            ("MemTotal:        8192000 kB", 2_000),
+            ("MemTotal:         500000 kB", 256),
+            ("", 256),
+        ] {
+            assert_eq!(shared_buffers_mb(told), mb, "{told}");
+        }
+    }
 }
