@@ -127,8 +127,8 @@ pub async fn wanting(
 const STALE: &str = "
     WITH stale AS (
         SELECT c.id, c.sender, c.created_at FROM campaigns c
-        WHERE c.completed_at IS NULL AND c.sweep_at <= now()
-        ORDER BY c.sweep_at LIMIT $1
+        WHERE (CASE WHEN completed_at IS NULL THEN sweep_at END) <= now()
+        ORDER BY (CASE WHEN completed_at IS NULL THEN sweep_at END) LIMIT $1
     ), lane AS (
         SELECT l.worker_id FROM lanes l
         WHERE l.worker_id IN (
