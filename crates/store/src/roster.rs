@@ -10,11 +10,12 @@ use models::outcome::RESTRICTED;
 use models::phone::PhoneNumber;
 use models::template::Variables;
 use tokio_postgres::Row;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 
 use crate::column::{duration, phone, seconds};
 use crate::flight::{flight, standing};
-use crate::{GenericClient, StoreError};
+use crate::plan::BY_KEY;
+use crate::{Client, GenericClient, StoreError};
 
 /// One sender of a lane: able to speak, and with something to say or something to settle.
 #[derive(Debug, Clone)]
@@ -150,42 +151,47 @@ const OF_LANES: &str = roster!(concat!(
 ));
 
 /// Everybody with something to say, or to settle, on a worker's lane.
-pub async fn all(db: &impl GenericClient, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
-    let statement = db.prepare_cached(ALL).await?;
-    let rows = db
-        .query(&statement, &[&worker.uuid(), &RESTRICTED.as_slice()])
-        .await?;
+pub async fn all(db: &mut Client, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
+    let rows = read(db, ALL, &[&worker.uuid(), &RESTRICTED.as_slice()]).await?;
     rows.iter().map(speaker).collect()
 }
 
 /// The same of many lanes at once, each speaker with the worker that it is on.
 pub async fn of_lanes(
-    db: &impl GenericClient,
+    db: &mut Client,
     workers: &[WorkerId],
 ) -> Result<Vec<(WorkerId, Speaker)>, StoreError> {
-    let statement = db.prepare_cached(OF_LANES).await?;
     let ids: Vec<_> = workers.iter().map(|worker| worker.uuid()).collect();
-    let rows = db
-        .query(&statement, &[&ids, &RESTRICTED.as_slice()])
-        .await?;
+    let rows = read(db, OF_LANES, &[&ids, &RESTRICTED.as_slice()]).await?;
     let read = |row: &Row| Ok((WorkerId::new(row.get(24)), speaker(row)?));
     rows.iter().map(read).collect()
 }
 
 /// One sender of a worker's lane; `None` when it has nothing to say there.
 pub async fn one(
-    db: &impl GenericClient,
+    db: &mut Client,
     worker: WorkerId,
     phone: &PhoneNumber,
 ) -> Result<Option<Speaker>, StoreError> {
-    let statement = db.prepare_cached(ONE).await?;
-    let row = db
-        .query_opt(
-            &statement,
-            &[&worker.uuid(), &RESTRICTED.as_slice(), &phone.digits()],
-        )
-        .await?;
-    row.as_ref().map(speaker).transpose()
+    let parameters: &[&(dyn ToSql + Sync)] =
+        &[&worker.uuid(), &RESTRICTED.as_slice(), &phone.digits()];
+    let rows = read(db, ONE, parameters).await?;
+    rows.first().map(speaker).transpose()
+}
+
+/// By key: a plan that was made when hardly a campaign was open, or a month was empty, must not
+/// read all of them later.
+async fn read(
+    db: &mut Client,
+    sql: &'static str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, StoreError> {
+    let tx = db.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
+    let statement = tx.prepare_cached(sql).await?;
+    let rows = tx.query(&statement, parameters).await?;
+    tx.commit().await?;
+    Ok(rows)
 }
 
 fn speaker(row: &Row) -> Result<Speaker, StoreError> {

@@ -172,9 +172,13 @@ async fn a_session_that_came_back_does_not_end_what_whatsapp_imposed() {
     scene
         .sql("UPDATE sessions SET status_at = clock_timestamp()")
         .await;
-    let client = scene.db.store.client().await.unwrap();
     let rest = || async {
-        let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
+        let speaker = store::roster::one(
+            &mut scene.db.store.client().await.unwrap(),
+            scene.tenure.worker,
+            &phone(1),
+        )
+        .await;
         speaker.unwrap().unwrap().resting_for.unwrap_or_default()
     };
     assert!(
@@ -242,8 +246,12 @@ async fn a_restriction_that_a_worker_answers_with_is_one_of_the_row() {
         assert_eq!(scene.rest().await, locked(1, ordinal + 1));
         scene.rest_is_over().await;
     }
-    let client = scene.db.store.client().await.unwrap();
-    let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
+    let speaker = store::roster::one(
+        &mut scene.db.store.client().await.unwrap(),
+        scene.tenure.worker,
+        &phone(1),
+    )
+    .await;
     assert_eq!(speaker.unwrap().unwrap().rests, 2, "the sender doubles it");
     assert!(scene.restrict(None).await);
     assert_eq!(scene.rest().await, locked(4, 3));

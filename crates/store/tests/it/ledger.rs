@@ -235,9 +235,13 @@ async fn what_was_not_sent_waits_and_costs_no_attempt() {
         Some(CampaignStatus::InProgress)
     );
     let client = scene.db.store.client().await.unwrap();
-    let speaker = store::roster::one(&client, scene.tenure.worker, &phone(1))
-        .await
-        .unwrap();
+    let speaker = store::roster::one(
+        &mut scene.db.store.client().await.unwrap(),
+        scene.tenure.worker,
+        &phone(1),
+    )
+    .await
+    .unwrap();
     let speaker = speaker.unwrap();
     assert!(
         speaker
@@ -275,7 +279,12 @@ async fn a_session_that_came_back_ends_its_rest_and_nothing_else_does() {
         scene.send(0, again).await;
         let client = scene.db.store.client().await.unwrap();
         let speaker = || async {
-            let found = store::roster::one(&client, scene.tenure.worker, &phone(1)).await;
+            let found = store::roster::one(
+                &mut scene.db.store.client().await.unwrap(),
+                scene.tenure.worker,
+                &phone(1),
+            )
+            .await;
             found.unwrap().unwrap()
         };
         assert!(speaker().await.resting_for.is_some());

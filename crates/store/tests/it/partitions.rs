@@ -256,7 +256,10 @@ async fn what_is_on_its_way_stays_so_when_its_number_comes_to_tell_it() {
     );
     let counts = store::campaigns::one(&client, id).await.unwrap().unwrap();
     assert_eq!(counts.counts.sending, 1);
-    let speaker = roster::one(&client, on, &phone(1)).await.unwrap().unwrap();
+    let speaker = roster::one(&mut db.store.client().await.unwrap(), on, &phone(1))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(speaker.in_flight.map(|flight| flight.key.ordinal), Some(0));
     let next = speaker.campaign.and_then(|campaign| campaign.next_ordinal);
     assert_eq!(next, Some(1));

@@ -128,14 +128,22 @@ async fn sending(scene: &Scene, month: &str) {
     let worker = scene.tenure.worker;
     scene.claim_by(0, "A").await;
     only(month, "claim");
-    roster::all(&client, worker).await.unwrap();
+    roster::all(&mut scene.db.store.client().await.unwrap(), worker)
+        .await
+        .unwrap();
     only(month, "roster of a lane");
     let key = scene.claim(0).key;
     roster::said(&client, key).await.unwrap();
     only(month, "said");
     scene.write(&[scene.conclusion(0, again(true))], &[]).await;
     only(month, "conclude");
-    roster::one(&client, worker, &phone(1)).await.unwrap();
+    roster::one(
+        &mut scene.db.store.client().await.unwrap(),
+        worker,
+        &phone(1),
+    )
+    .await
+    .unwrap();
     only(month, "roster of a number");
     scene.accepted_by(1, "B").await;
     only(month, "claim and conclude");
