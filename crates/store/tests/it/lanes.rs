@@ -377,20 +377,15 @@ async fn facts_and_rosters_of_many_lanes_are_those_of_each() {
     client.execute(sql, &[&phone(2).digits()]).await.unwrap();
     let sql = "UPDATE lanes SET last_sent_at = now() - interval '1 hour',
         resting_until = now() + interval '1 hour' WHERE worker_id = $1";
-    client
-        .execute(sql, &[&tenures[3].worker.uuid()])
-        .await
-        .unwrap();
+    let resting = tenures[3].worker.uuid();
+    client.execute(sql, &[&resting]).await.unwrap();
 
     let workers: Vec<_> = tenures.iter().map(|tenure| tenure.worker).collect();
-    let many = roster::of_lanes(&mut db.store.client().await.unwrap(), &workers)
-        .await
-        .unwrap();
+    let mut reader = db.store.client().await.unwrap();
+    let many = roster::of_lanes(&mut reader, &workers).await.unwrap();
     let mut speakers = 0;
     for worker in workers {
-        let mut one = roster::all(&mut db.store.client().await.unwrap(), worker)
-            .await
-            .unwrap();
+        let mut one = roster::all(&mut reader, worker).await.unwrap();
         let mut of_many: Vec<_> = many.iter().filter(|(on, _)| *on == worker).collect();
         one.sort_by_key(|speaker| speaker.phone.digits().to_owned());
         of_many.sort_by_key(|(_, speaker)| speaker.phone.digits().to_owned());
