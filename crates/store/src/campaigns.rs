@@ -13,7 +13,7 @@ use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::column::{phone, unreadable};
-use crate::flight::{sending, standing};
+use crate::flight::{flight, sending, standing, status};
 use crate::{GenericClient, StoreError};
 
 mod accept;
@@ -193,14 +193,11 @@ const MESSAGES: &str = concat!(
     "SELECT m.ordinal, m.recipient, ",
     standing!(),
     ", m.variables, m.error_code, m.error, m.sent_at, m.delivered_at, m.read_at
-    FROM messages m
-    LEFT JOIN (
-        SELECT d.* FROM campaigns c JOIN senders d ON d.phone = c.sender
-        WHERE c.id = $1 AND d.in_flight_campaign = $1
-    ) f ON f.in_flight_ordinal = m.ordinal
-    WHERE m.campaign_id = $1 AND m.ordinal > $2
-        AND ($3::smallint IS NULL
-            OR CASE WHEN f.phone IS NULL THEN m.status ELSE 1 END = $3)
+    FROM campaigns c JOIN messages m ON m.campaign_id = c.id ",
+    flight!(),
+    " WHERE c.id = $1 AND m.ordinal > $2 AND ($3::smallint IS NULL OR ",
+    status!(),
+    " = $3)
     ORDER BY m.ordinal LIMIT $4"
 );
 

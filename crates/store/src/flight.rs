@@ -19,12 +19,22 @@ macro_rules! flight {
 }
 pub(crate) use flight;
 
+/// The status of message `m`, with [`flight!`].
+macro_rules! status {
+    () => {
+        "CASE WHEN f.phone IS NULL THEN m.status ELSE 1::smallint END"
+    };
+}
+pub(crate) use status;
+
 /// What message `m` is, with [`flight!`]: status, attempts, WhatsApp id.
 macro_rules! standing {
     () => {
-        "CASE WHEN f.phone IS NULL THEN m.status ELSE 1::smallint END,
-            m.attempts + (f.phone IS NOT NULL)::integer::smallint,
+        concat!(
+            crate::flight::status!(),
+            ", m.attempts + (f.phone IS NOT NULL)::integer::smallint,
             COALESCE(m.waha_message_id, f.in_flight_message_id)"
+        )
     };
 }
 pub(crate) use standing;
@@ -36,3 +46,13 @@ macro_rules! steps {
     };
 }
 pub(crate) use steps;
+
+/// What an update of a number's row sets when nothing of it is on its way any more.
+macro_rules! landed {
+    () => {
+        "in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
+            in_flight_replica = NULL, in_flight_epoch = NULL, in_flight_message_id = NULL,
+            in_flight_at = NULL, in_flight_reported = false"
+    };
+}
+pub(crate) use landed;

@@ -14,6 +14,7 @@ use models::template::Variables;
 use tokio_postgres::types::{Json, ToSql};
 
 use crate::column::seconds;
+use crate::flight::landed;
 use crate::lanes::Tenure;
 use crate::plan::by_key;
 use crate::{Client, GenericClient, StoreError, receipts};
@@ -74,8 +75,8 @@ const CLAIM: &str = "
     SELECT place, recipient, variables, attempts + 1::smallint, in_flight_message_id FROM taken";
 
 // A sender has one message in flight and a campaign one sender: no two rows are of one campaign.
-const CONCLUDE: &str = "
-    WITH moved AS (
+const CONCLUDE: &str = concat!(
+    "WITH moved AS (
         UPDATE messages m SET
             status = CASE WHEN o.cancelled THEN 6 ELSE i.status END,
             attempts = m.attempts + (NOT i.uncounted)::integer,
@@ -129,10 +130,9 @@ const CONCLUDE: &str = "
         FROM moved WHERE status = 0
         ON CONFLICT (campaign_id, ordinal) DO UPDATE SET due_at = excluded.due_at
     ), landed AS (
-        UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
-            in_flight_worker = NULL, in_flight_replica = NULL, in_flight_epoch = NULL,
-            in_flight_message_id = NULL, in_flight_at = NULL, in_flight_reported = false,
-            last_sent_at = now(),
+        UPDATE senders d SET ",
+    landed!(),
+    ", last_sent_at = now(),
             campaign_ended_at = CASE
                 WHEN k.campaign_status IN ('COMPLETED', 'COMPLETED_WITH_ERRORS', 'CANCELLED')
                 THEN now() ELSE d.campaign_ended_at END,
@@ -192,7 +192,8 @@ const CONCLUDE: &str = "
     LEFT JOIN LATERAL (
         SELECT ack FROM receipts
         WHERE d.reported_id IS NOT NULL AND sender = d.phone AND message_id = d.reported_id LIMIT 1
-    ) r ON true";
+    ) r ON true"
+);
 
 /// Every join is written in the order in which it is to be made: from the input to the tables, by
 /// their keys.

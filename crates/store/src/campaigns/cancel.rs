@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use super::status;
 use crate::column::phone;
+use crate::flight::landed;
 use crate::sessions::wake_lane;
 use crate::{Client, GenericClient, StoreError, Transaction, receipts};
 
@@ -104,17 +105,16 @@ async fn cancel_locked(
     Ok(cancelled)
 }
 
-const ABANDON: &str = "
-    WITH held AS (
+const ABANDON: &str = concat!(
+    "WITH held AS (
         SELECT d.phone, d.in_flight_campaign AS campaign_id, d.in_flight_ordinal AS ordinal,
             d.in_flight_message_id AS message_id, flight_step(d) AS step
         FROM senders d
         WHERE phone = ANY ($1) AND in_flight_campaign IS NOT NULL ORDER BY phone FOR UPDATE
     ), freed AS (
-        UPDATE senders d SET in_flight_campaign = NULL, in_flight_ordinal = NULL,
-            in_flight_worker = NULL, in_flight_replica = NULL, in_flight_epoch = NULL,
-            in_flight_message_id = NULL, in_flight_at = NULL, in_flight_reported = false,
-            last_sent_at = now()
+        UPDATE senders d SET ",
+    landed!(),
+    ", last_sent_at = now()
         FROM held WHERE d.phone = held.phone
     ), moved AS (
         UPDATE messages m SET status = 8, attempts = m.attempts + 1,
@@ -131,7 +131,8 @@ const ABANDON: &str = "
             unknown = c.unknown + 1
         FROM moved WHERE c.id = moved.campaign_id
     )
-    SELECT phone, waha_message_id FROM moved WHERE waha_message_id IS NOT NULL";
+    SELECT phone, waha_message_id FROM moved WHERE waha_message_id IS NOT NULL"
+);
 
 /// Concludes what is on its way for these numbers, because nobody will hear the answer any more:
 /// as what WhatsApp has reported of it, else as UNKNOWN. Their campaigns must be ended in the same

@@ -3,6 +3,7 @@
 use models::message::MessageStatus;
 
 use super::Due;
+use crate::flight::landed;
 use crate::plan::BY_KEY;
 use crate::{Client, GenericClient, StoreError, receipts};
 
@@ -46,8 +47,8 @@ pub async fn requeue(db: &impl GenericClient, due: &Due) -> Result<bool, StoreEr
 
 // A message that is on its way ends as UNKNOWN (models::message::MessageStatus): with its session
 // gone nobody can look it up.
-const FORGET: &str = "
-    WITH lane AS (
+const FORGET: &str = concat!(
+    "WITH lane AS (
         SELECT l.worker_id FROM lanes l JOIN sessions s ON s.worker_id = l.worker_id
         WHERE s.phone = $1 AND s.generation = $2
         FOR NO KEY UPDATE OF l
@@ -81,11 +82,9 @@ const FORGET: &str = "
             unknown = c.unknown + 1
         FROM lost WHERE c.id = lost.campaign_id
     ), landed AS (
-        UPDATE senders s
-        SET in_flight_campaign = NULL, in_flight_ordinal = NULL, in_flight_worker = NULL,
-            in_flight_replica = NULL, in_flight_epoch = NULL, in_flight_message_id = NULL,
-            in_flight_at = NULL, in_flight_reported = false
-        FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
+        UPDATE senders s SET ",
+    landed!(),
+    " FROM sender WHERE s.phone = sender.phone AND sender.in_flight_campaign IS NOT NULL
     ), woken AS (
         UPDATE lanes l SET wake = l.wake + 1 FROM session WHERE l.worker_id = session.worker_id
     ), freed AS (
@@ -94,7 +93,8 @@ const FORGET: &str = "
         FROM session WHERE w.id = session.worker_id
     )
     DELETE FROM sessions s USING session WHERE s.phone = session.phone
-    RETURNING (SELECT waha_message_id FROM lost)";
+    RETURNING (SELECT waha_message_id FROM lost)"
+);
 
 /// Drops a session that is gone from its worker, and frees its place. `false` when it is wanted
 /// again, or somebody else is at it: nothing is written then.
