@@ -10,7 +10,7 @@ mod moves;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use futures_util::future::try_join4;
+use futures_util::future::try_join3;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
@@ -59,23 +59,6 @@ pub struct Recorded {
 const LOCK_SENDERS: &str = "
     SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR NO KEY UPDATE";
 const PLACED: &str = "SELECT phone, generation FROM sessions WHERE phone = ANY ($1)";
-// Which reports are news: their receipts are there, and the report ranks above what is written.
-// What ranks above is policy::receipt::merge, in SQL.
-const NEWS: &str = "
-    SELECT ARRAY(
-        SELECT i.place
-        FROM unnest($1::text[], $2::text[], $3::smallint[]) WITH ORDINALITY
-            AS i (sender, message_id, ack, place)
-        JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
-        WHERE r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
-            ELSE r.ack < 1 AND i.ack < r.ack END)";
-
-/// A report, and whether it says more than what is written of its id.
-#[derive(Debug, Clone, Copy)]
-struct Heard<'a> {
-    report: &'a Report,
-    news: bool,
-}
 
 /// Takes a group of reports in, all or nothing, and moves the messages that they prove something
 /// of. Taking the same in twice changes nothing.
@@ -84,11 +67,10 @@ pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded,
     let mut heard = lock(&tx, reports).await?;
     let taken = heard.len() as u64;
     keep_highest(&mut heard);
-    let told = heard.iter().map(|Heard { report, news }| Told {
+    let told = heard.iter().map(|report| Told {
         id: report.id(),
         ack: Some(report.ack),
         at: report.at,
-        news: *news,
     });
     let applied = moves::take(&tx, &told.collect::<Vec<_>>()).await?;
     tx.commit().await?;
@@ -109,52 +91,35 @@ pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded,
 async fn lock<'a>(
     tx: &Transaction<'_>,
     reports: &'a [Report],
-) -> Result<Vec<Heard<'a>>, StoreError> {
-    let (senders, message_ids): (Vec<_>, Vec<_>) = reports.iter().map(Report::id).unzip();
-    let acks: Vec<_> = reports.iter().map(|report| report.ack).collect();
-    let numbers: BTreeSet<&str> = senders.iter().copied().collect();
+) -> Result<Vec<&'a Report>, StoreError> {
+    let numbers: BTreeSet<&str> = reports.iter().map(|it| it.sender.digits()).collect();
     let numbers: Vec<&str> = numbers.into_iter().collect();
     let lock_senders = tx.prepare_cached(LOCK_SENDERS).await?;
     let read_placed = tx.prepare_cached(PLACED).await?;
-    let find_news = tx.prepare_cached(NEWS).await?;
-    let told: &[&(dyn ToSql + Sync)] = &[&senders, &message_ids, &acks];
     let numbers: &[&(dyn ToSql + Sync)] = &[&numbers];
-    let ((), _, placed, ranks_above) = try_join4(
+    let ((), _, placed) = try_join3(
         tx.batch_execute(BY_KEY),
         tx.execute(&lock_senders, numbers),
         tx.query(&read_placed, numbers),
-        tx.query_one(&find_news, told),
     )
     .await?;
     let placed: HashMap<&str, i32> = placed.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let mut news = vec![false; reports.len()];
-    for place in ranks_above.get::<_, Vec<i64>>(0) {
-        // Places count from 1.
-        let place = usize::try_from(place - 1).ok();
-        if let Some(news) = place.and_then(|place| news.get_mut(place)) {
-            *news = true;
-        }
-    }
-    let heard = reports.iter().zip(news);
-    let heard = heard.map(|(report, news)| Heard { report, news });
-    let current = |heard: &Heard<'_>| {
-        placed.get(heard.report.sender.digits()) == Some(&heard.report.generation)
-    };
-    Ok(heard.filter(current).collect())
+    let current = |report: &&Report| placed.get(report.sender.digits()) == Some(&report.generation);
+    Ok(reports.iter().filter(current).collect())
 }
 
 /// Leaves the highest report on each id, and of two that are as high the earlier. What ranks above
 /// is `policy::receipt::merge`.
-fn keep_highest(heard: &mut Vec<Heard<'_>>) {
+fn keep_highest(heard: &mut Vec<&Report>) {
     let rank = |ack: i16| (ack >= 1, if ack >= 1 { ack } else { -ack });
     // Without a time it is as late as now.
     let since = |report: &Report| (report.at.is_none(), report.at);
-    heard.sort_unstable_by(|Heard { report: a, .. }, Heard { report: b, .. }| {
+    heard.sort_unstable_by(|a, b| {
         let highest_first = || rank(b.ack).cmp(&rank(a.ack));
         let same_id = a.id().cmp(&b.id()).then_with(highest_first);
         same_id.then_with(|| since(a).cmp(&since(b)))
     });
-    heard.dedup_by(|later, first| later.report.id() == first.report.id());
+    heard.dedup_by(|later, first| later.id() == first.id());
 }
 
 /// What we know ourselves of a message of which the worker must be asked.

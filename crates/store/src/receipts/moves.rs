@@ -5,14 +5,17 @@ use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
-use crate::column::phone;
+use crate::column::{phone, place};
 use crate::{GenericClient, StoreError};
 
-// Where a report moves a message is policy::receipt::status_after, in SQL. A receipt is nearly
-// always there, made by the claim, and a report nearly always news: then it is found by the update
-// alone. What is no news is looked up, because what is written may have something to move; what is
-// of nobody yet is inserted. Whoever else makes one of these rows, or moves one of these messages,
-// holds its number, as we do: a message that was read stays where it lies and is found there again.
+// Where a report moves a message is policy::receipt::status_after, and what ranks above what is
+// written is policy::receipt::merge, both in SQL. A receipt is nearly always there, made by the
+// claim, and a report nearly always news: with $6 it is found by its update alone, and the caller
+// comes again without $6 for what was no news, which may have something to move all the same, and
+// for what is of nobody yet, which is inserted. A message that carried several ids may move in both
+// runs, and ends where the highest report of all proves it. Whoever else makes one of these rows,
+// or moves one of these messages, holds its number, as we do: a message or a number that was read
+// stays where it lies and is found there again.
 //
 // A campaign that is complete may lose or gain its errors; one that this completes ends now. An ack
 // ends a number's silence at once. It ends a row of restrictions too, but says nothing of one under
@@ -21,23 +24,26 @@ const APPLY: &str = "
     WITH written AS (
         UPDATE receipts r SET ack = i.ack, ack_at = COALESCE(i.at, now()),
             ask_at = CASE WHEN i.ack = 0 THEN r.ask_at END
-        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[], $6::boolean[])
-            AS i (sender, message_id, ack, at, news)
-        WHERE i.news AND r.sender = i.sender AND r.message_id = i.message_id
-        RETURNING r.sender, r.message_id, r.ack, r.ack_at, r.campaign_id, r.ordinal
+        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[]) WITH ORDINALITY
+            AS i (sender, message_id, ack, at, place)
+        WHERE $6 AND r.sender = i.sender AND r.message_id = i.message_id
+            AND (r.ack IS NULL OR CASE WHEN i.ack >= 1 THEN i.ack > r.ack
+                ELSE r.ack < 1 AND i.ack < r.ack END)
+        RETURNING r.sender, r.message_id, r.ack, r.ack_at, r.campaign_id, r.ordinal, i.place
     ), looked AS MATERIALIZED (
         SELECT i.sender, i.message_id, i.ack AS told, COALESCE(i.at, now()) AS told_at,
             r.sender IS NOT NULL AS known, r.ack, r.ack_at, r.campaign_id, r.ordinal
-        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[], $6::boolean[])
-            AS i (sender, message_id, ack, at, news)
+        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[])
+            AS i (sender, message_id, ack, at)
         LEFT JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
-        WHERE NOT i.news
+        WHERE NOT $6
     ), unheard AS (
         INSERT INTO receipts (sender, message_id, ack, ack_at)
         SELECT sender, message_id, told, told_at FROM looked WHERE NOT known AND told IS NOT NULL
         ON CONFLICT DO NOTHING
     ), heard AS MATERIALIZED (
-        SELECT * FROM written WHERE campaign_id IS NOT NULL
+        SELECT sender, message_id, ack, ack_at, campaign_id, ordinal FROM written
+        WHERE campaign_id IS NOT NULL
         UNION ALL
         SELECT sender, message_id, ack, ack_at, campaign_id, ordinal FROM looked
         WHERE campaign_id IS NOT NULL AND ack IS NOT NULL
@@ -82,7 +88,7 @@ const APPLY: &str = "
         DELETE FROM retries r USING moved m
         WHERE m.was = 0 AND r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal
     ), tally AS (
-        SELECT campaign_id, count(*)::integer AS all_moved,
+        SELECT campaign_id,
             (sum((becomes = 2)::integer - (was = 2)::integer))::integer AS sent,
             (sum((becomes = 3)::integer - (was = 3)::integer))::integer AS delivered,
             (sum((becomes = 4)::integer))::integer AS read,
@@ -130,16 +136,17 @@ const APPLY: &str = "
             -- Whoever concludes what is on its way is to see what was reported of it.
             in_flight_reported = d.in_flight_reported OR t.flies
         FROM told t CROSS JOIN LATERAL (
-            SELECT phone, t.acked AND COALESCE(rest_code = 'silent', false) AS silent,
+            SELECT ctid AS place, t.acked AND COALESCE(rest_code = 'silent', false) AS silent,
                 COALESCE(rest_code = ANY ($3) AND resting_until > now(), false) AS locked
             FROM senders WHERE phone = t.sender LIMIT 1
         ) o
-        WHERE d.phone = o.phone AND (t.ended OR o.silent OR t.flies OR t.acked
+        WHERE d.ctid = o.place AND (t.ended OR o.silent OR t.flies OR t.acked
             AND (d.unacked > 0 OR d.last_ack_at IS NULL
                 OR d.restrictions > 0 AND NOT o.locked))
         RETURNING d.phone, t.ended OR o.silent AS awake
     )
-    SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake)";
+    SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake),
+        ARRAY(SELECT place FROM written)";
 
 /// What is told of an id: the highest report, or nothing but what is written of it already.
 #[derive(Debug, Clone, Copy)]
@@ -150,8 +157,6 @@ pub(super) struct Told<'a> {
     pub(super) ack: Option<i16>,
     /// When; the database's time where nobody says.
     pub(super) at: Option<OffsetDateTime>,
-    /// Whether its receipt is there and this ranks above it.
-    pub(super) news: bool,
 }
 
 /// What reports moved.
@@ -173,9 +178,9 @@ pub(crate) async fn apply<S: AsRef<str> + Sync>(
         id: (sender, id.as_ref()),
         ack: None,
         at: None,
-        news: false,
     });
-    take(db, &told.collect::<Vec<_>>()).await
+    let (applied, _) = run(db, &told.collect::<Vec<_>>(), Look::AtWhatIsWritten).await?;
+    Ok(applied)
 }
 
 /// Writes down what is told of these ids, each of which stands there once, and moves their messages
@@ -184,12 +189,44 @@ pub(super) async fn take(
     db: &impl GenericClient,
     told: &[Told<'_>],
 ) -> Result<Applied, StoreError> {
+    let (mut applied, written) = run(db, told, Look::ForNews).await?;
+    if written.len() < told.len() {
+        let mut rest = vec![true; told.len()];
+        for place in written {
+            rest[place] = false;
+        }
+        let rest = told
+            .iter()
+            .zip(rest)
+            .filter_map(|(told, rest)| rest.then_some(*told));
+        let rest = rest.collect::<Vec<_>>();
+        let (more, _) = run(db, &rest, Look::AtWhatIsWritten).await?;
+        applied.moved += more.moved;
+        applied.awake.extend(more.awake);
+    }
+    Ok(applied)
+}
+
+/// What [`APPLY`] goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// What is told ranks above what is written; whatever does not is left alone.
+    ForNews,
+    /// What is written; what is told of ids without a receipt is written.
+    AtWhatIsWritten,
+}
+
+/// Runs [`APPLY`]; also the places of what was news.
+async fn run(
+    db: &impl GenericClient,
+    told: &[Told<'_>],
+    look: Look,
+) -> Result<(Applied, Vec<usize>), StoreError> {
     if told.is_empty() {
-        return Ok(Applied::default());
+        return Ok((Applied::default(), Vec::new()));
     }
     let (senders, message_ids): (Vec<_>, Vec<_>) = told.iter().map(|told| told.id).unzip();
     let (acks, times): (Vec<_>, Vec<_>) = told.iter().map(|told| (told.ack, told.at)).unzip();
-    let news: Vec<_> = told.iter().map(|told| told.news).collect();
     let statement = db.prepare_cached(APPLY).await?;
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &senders,
@@ -197,12 +234,14 @@ pub(super) async fn take(
         &RESTRICTED.as_slice(),
         &acks,
         &times,
-        &news,
+        &(look == Look::ForNews),
     ];
     let row = db.query_one(&statement, parameters).await?;
     let awake: Vec<&str> = row.get(1);
-    Ok(Applied {
+    let applied = Applied {
         moved: row.get::<_, i64>(0).unsigned_abs(),
         awake: awake.into_iter().map(phone).collect::<Result<_, _>>()?,
-    })
+    };
+    let places = row.get::<_, Vec<i64>>(2);
+    Ok((applied, places.into_iter().map(place).collect()))
 }
