@@ -105,44 +105,52 @@ const CLAIM_DUE: &str = "
         WHERE ask_at <= now() - make_interval(secs => $1)
         ORDER BY ask_at LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED
     ), known AS MATERIALIZED (
-        SELECT due.*, f.flies IS TRUE AS flies, m.recipient, s.generation, s.waha_name,
-            w.id AS worker, w.url, w.api_key
+        SELECT due.*, f.flies IS TRUE AS flies, m.recipient, w.generation, w.waha_name,
+            w.id AS worker, w.url, w.api_key,
+            m.recipient IS NOT NULL AND w.id IS NOT NULL AS askable
         FROM due
-        CROSS JOIN LATERAL (
+        LEFT JOIN LATERAL (
             SELECT recipient FROM messages
             WHERE campaign_id = due.campaign_id AND ordinal = due.ordinal LIMIT 1
-        ) m
+        ) m ON true
         LEFT JOIN LATERAL (
             SELECT true AS flies FROM senders d WHERE d.phone = due.sender
                 AND d.in_flight_campaign = due.campaign_id AND d.in_flight_ordinal = due.ordinal
             LIMIT 1
         ) f ON true
-        JOIN sessions s ON s.phone = due.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
-        JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
-    ), chosen AS MATERIALIZED (
-        SELECT * FROM known WHERE NOT flies ORDER BY ask_at LIMIT $2
+        LEFT JOIN LATERAL (
+            SELECT s.generation, s.waha_name, w.id, w.url, w.api_key
+            FROM sessions s JOIN workers w ON w.id = s.worker_id AND w.health = 'up'
+            WHERE s.phone = due.sender AND s.status = 'WORKING' AND s.wanted = 'RUNNING' LIMIT 1
+        ) w ON true
+    ), judged AS MATERIALIZED (
+        SELECT *, askable AND NOT flies AND row_number() OVER (
+            PARTITION BY askable AND NOT flies ORDER BY ask_at) <= $2 AS chosen
+        FROM known
     ), pushed AS (
-        UPDATE receipts r SET ask_at = now() + CASE WHEN k.sender IS NULL
-            THEN LEAST(GREATEST(now() - r.created_at, interval '0'), make_interval(secs => $4))
-            ELSE interval '0' END
-        FROM due LEFT JOIN known k USING (sender, message_id)
-            LEFT JOIN chosen c USING (sender, message_id)
-        WHERE r.sender = due.sender AND r.message_id = due.message_id
-            AND (k.sender IS NULL OR k.flies OR c.sender IS NOT NULL)
+        UPDATE receipts r SET ask_at = now() + CASE WHEN j.askable THEN interval '0'
+            ELSE LEAST(GREATEST(now() - r.created_at, interval '0'), make_interval(secs => $4))
+            END
+        FROM judged j
+        WHERE r.sender = j.sender AND r.message_id = j.message_id
+            AND (j.chosen OR j.flies OR NOT j.askable)
     )
     SELECT sender, generation, message_id, recipient, waha_name, worker, url, api_key, asks
-    FROM chosen";
+    FROM judged WHERE chosen";
 
 /// Takes messages that have been without an ack for `after`, oldest first, at most `batch`.
 pub async fn claim_due_asks(
-    db: &impl GenericClient,
+    client: &mut Client,
     after: Duration,
     batch: i64,
 ) -> Result<Vec<Ask>, StoreError> {
-    let statement = db.prepare_cached(CLAIM_DUE).await?;
+    let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
+    let statement = tx.prepare_cached(CLAIM_DUE).await?;
     let (after, nobody_max) = (after.as_secs_f64(), NOBODY_MAX.as_secs_f64());
     let parameters: &[&(dyn ToSql + Sync)] = &[&after, &batch, &LOOKED_THROUGH, &nobody_max];
-    let rows = db.query(&statement, parameters).await?;
+    let rows = tx.query(&statement, parameters).await?;
+    tx.commit().await?;
     let asks = rows.iter().map(|row| {
         Ok(Ask {
             sender: phone(row.get(0))?,

@@ -170,7 +170,7 @@ async fn sending(scene: &Scene, month: &str) {
     let mut noting = scene.db.store.client().await.unwrap();
     let noted = receipts::note_unheard(&mut noting, Duration::from_secs(60)).await;
     assert_ne!(noted.unwrap(), 0);
-    let asks = receipts::claim_due_asks(&client, Duration::from_secs(60), 9).await;
+    let asks = receipts::claim_due_asks(&mut noting, Duration::from_secs(60), 9).await;
     assert!(!asks.unwrap().is_empty());
     only(month, "asks");
 }
