@@ -21,10 +21,11 @@ pub enum Cancellation {
     Missing,
 }
 
+// FOR NO KEY UPDATE: the number's new campaigns, which refer to it, are accepted meanwhile.
 const SENDER_OF: &str = "
     SELECT d.phone FROM senders d JOIN campaigns c ON c.sender = d.phone
-    WHERE c.id = $1 FOR UPDATE OF d";
-const STATUS_OF: &str = "SELECT status FROM campaigns WHERE id = $1 FOR UPDATE";
+    WHERE c.id = $1 FOR NO KEY UPDATE OF d";
+const STATUS_OF: &str = "SELECT status FROM campaigns WHERE id = $1 FOR NO KEY UPDATE";
 
 /// Cancels a campaign: a message that is on its way concludes as it would have, the others are
 /// never sent. Cancelling twice is fine.

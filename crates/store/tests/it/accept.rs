@@ -6,14 +6,17 @@ use std::sync::Arc;
 use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
 use models::template::Variables;
-use store::campaigns::{Acceptance, Accepted, NewCampaign, accept, accept_few};
+use store::campaigns::{
+    Acceptance, Accepted, Cancellation, NewCampaign, accept, accept_few, cancel,
+};
 use store::{GenericClient, Spool, StoreError};
 use testkit::{TestDatabase, database};
+use tokio::time::timeout;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use crate::fixture::{phone, session, worker};
-use crate::races::somebody_waits;
+use crate::races::{BOUND, somebody_waits};
 
 /// Bytes of a spool that are held in memory.
 const MEMORY: usize = 1 << 20;
@@ -181,6 +184,38 @@ async fn a_session_that_is_being_deleted_takes_no_campaign() {
         );
         nothing_is_stored(&db).await;
     }
+}
+
+/// A campaign of a million takes seconds to cancel.
+#[tokio::test]
+async fn a_number_takes_campaigns_while_another_of_its_own_is_cancelled() {
+    let (db, sender) = scene().await;
+    let db = Arc::new(db);
+    let cancelled = campaign(&sender);
+    let id = cancelled.id;
+    submit(&db, cancelled, spool(3, "")).await;
+    let mut client = db.store.client().await.unwrap();
+    let watch = db.store.client().await.unwrap();
+    let in_its_way = client.transaction().await.unwrap();
+    let lock = "SELECT FROM messages FOR UPDATE";
+    in_its_way.execute(lock, &[]).await.unwrap();
+    let cancelling = {
+        let db = Arc::clone(&db);
+        tokio::spawn(async move {
+            let mut client = db.store.client().await.unwrap();
+            cancel(&mut client, id).await
+        })
+    };
+    somebody_waits(&watch).await;
+    for recipients in [1, FEW + 1] {
+        let accepted = submit(&db, campaign(&sender), spool(recipients, ""));
+        timeout(BOUND, accepted)
+            .await
+            .expect("nobody is waited for");
+    }
+    in_its_way.commit().await.unwrap();
+    let answer = cancelling.await.unwrap().unwrap();
+    assert_eq!(answer, Cancellation::Cancelled);
 }
 
 /// Cuts the one file that this process holds open in `directory`.

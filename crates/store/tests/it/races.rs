@@ -12,7 +12,7 @@ use testkit::eventually;
 use crate::fixture::{campaign, phone, session};
 use crate::ledger::{again, scene, sent};
 
-const BOUND: Duration = Duration::from_secs(20);
+pub(crate) const BOUND: Duration = Duration::from_secs(20);
 
 /// Waits until a statement of this database waits for somebody's lock.
 pub(crate) async fn somebody_waits(client: &impl GenericClient) {
