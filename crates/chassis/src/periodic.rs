@@ -19,6 +19,7 @@ pub struct Periodic {
     shutdown: Shutdown,
     wake: Option<Arc<Notify>>,
     chance: Chance,
+    retry_max: Duration,
 }
 
 /// Runs `step` now and every `every` until shutdown. See [`Periodic`] for wake-ups.
@@ -47,6 +48,7 @@ impl Periodic {
             shutdown,
             wake: None,
             chance: Chance::system(),
+            retry_max: Backoff::LOOP.max,
         }
     }
 
@@ -54,6 +56,14 @@ impl Periodic {
     #[must_use]
     pub fn wake_on(mut self, wake: Arc<Notify>) -> Self {
         self.wake = Some(wake);
+        self
+    }
+
+    /// Repeats a step that failed at its usual pace. For heartbeats: one that waits longer and
+    /// longer makes its sender look dead when what it beats to is back.
+    #[must_use]
+    pub fn keeping_pace(mut self) -> Self {
+        self.retry_max = self.every;
         self
     }
 
@@ -95,7 +105,7 @@ impl Periodic {
                     .clamp(Duration::from_millis(100), Backoff::LOOP.max);
                 Backoff {
                     min,
-                    ..Backoff::LOOP
+                    max: self.retry_max,
                 }
                 .after(attempt, self.chance.fraction())
             }
@@ -156,6 +166,23 @@ mod tests {
             (6..=13).contains(&count),
             "{count} runs in two minutes of failure"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_that_fails_keeps_its_pace() {
+        let (clock, second) = (Clock::system(), Duration::from_secs(1));
+        let beats = Periodic::new("test", second, clock.clone(), Shutdown::new()).keeping_pace();
+        let count = AtomicU32::new(0);
+        let beat = async || {
+            count.fetch_add(1, Ordering::Relaxed);
+            Err::<(), _>("down")
+        };
+        tokio::select! {
+            () = beats.run(beat) => {}
+            () = clock.sleep(120 * second) => {}
+        }
+        let count = count.into_inner();
+        assert!((120..=241).contains(&count), "{count} beats in two minutes");
     }
 
     #[tokio::test(start_paused = true)]

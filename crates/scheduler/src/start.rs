@@ -171,7 +171,8 @@ fn heartbeat(
         every,
         process.clock.clone(),
         process.shutdown.clone(),
-    );
+    )
+    .keeping_pace();
     async move {
         let beat = async || {
             let beat = async {

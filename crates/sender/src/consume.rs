@@ -12,7 +12,7 @@ use crate::table::Table;
 /// Takes the job's lane or wakes its owner. The job is acknowledged once the ledger knows of it:
 /// from there on a sweep finds the work even if every process dies.
 pub async fn on_job(context: &Context, table: &Arc<Table>, job: Job) -> Disposition {
-    let dead_after = context.settings.dead_after;
+    let dead_after = context.dead_after();
     let arrival = async {
         let client = context.store.client().await?;
         lanes::arrive(&client, context.replica, &job.sender, dead_after).await

@@ -1,6 +1,7 @@
 //! What every lane of a replica shares.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chassis::{Chance, Clock};
 use models::delays::Delays;
@@ -40,4 +41,25 @@ pub struct Context {
     pub http: reqwest::Client,
     /// Bounds the requests under way.
     pub sends: Semaphore,
+}
+
+/// An age that no heartbeat reaches.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
+impl Context {
+    /// Whether others may be called dead by the age of their heartbeats: not when we have just come
+    /// back ourselves.
+    pub fn may_judge(&self) -> bool {
+        self.lease
+            .may_judge(self.moments.now(), self.settings.dead_after)
+    }
+
+    /// The age of a heartbeat from which its replica is called dead.
+    pub fn dead_after(&self) -> Duration {
+        if self.may_judge() {
+            self.settings.dead_after
+        } else {
+            NEVER
+        }
+    }
 }

@@ -74,7 +74,7 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
     watch_lanes(&process, &context, &table).await;
     let grace = process.common.shutdown_grace.saturating_sub(HAND_OVER_TIME);
     if let Err(error) = table.drain(grace).await {
-        tracing::warn!("lanes were not handed over; the sweep will find them: {error}");
+        tracing::warn!("lanes were not handed over; others adopt them in a while: {error}");
     }
     finished.request();
     Ok(())
@@ -123,6 +123,8 @@ async fn read_global_delays(process: &Process<SenderSettings>, table: &Arc<Table
     }
 }
 
+/// Beats until the lanes are finished with, then says good-bye: a beat after it would make the
+/// replica look alive.
 fn heartbeat(
     process: &Process<SenderSettings>,
     context: Arc<Context>,
@@ -130,20 +132,21 @@ fn heartbeat(
 ) -> impl Future<Output = ()> + Send + use<> {
     let (name, readiness) = (process.replica.name.clone(), process.readiness.clone());
     let every = context.settings.heartbeat_every;
-    let beats = Periodic::new("heartbeat", every, process.clock.clone(), finished);
-    beats.run(move || {
-        let (context, name, readiness) = (Arc::clone(&context), name.clone(), readiness.clone());
-        async move {
+    let beats = Periodic::new("heartbeat", every, process.clock.clone(), finished).keeping_pace();
+    async move {
+        let beat = async || {
             let lease = (&*context.lease, context.settings.dead_after);
             let replica = (context.replica, name.as_str());
             let beat = lease::beat(&context.store, replica, lease, &context.moments).await;
-            readiness.report(
-                "postgresql",
-                beat.as_ref().map(drop).map_err(ToString::to_string),
-            );
+            let state = beat.as_ref().map(drop).map_err(ToString::to_string);
+            readiness.report("postgresql", state);
             beat
+        };
+        beats.run(beat).await;
+        if let Err(error) = lease::leave(&context.store, context.replica).await {
+            tracing::debug!("could not say good-bye: {error}");
         }
-    })
+    }
 }
 
 async fn keep(broker: Broker, shutdown: Shutdown) {

@@ -113,8 +113,7 @@ impl Table {
             );
         }
         self.left().extend(late);
-        self.hand_over_left().await?;
-        store::replicas::leave(&context.store.client().await?, context.replica).await
+        self.hand_over_left().await
     }
 
     fn leave_all(&self) {

@@ -35,30 +35,16 @@ pub async fn retire(db: &impl GenericClient, id: ReplicaId) -> Result<(), StoreE
     Ok(())
 }
 
-const LEAVE: &str = "DELETE FROM replicas WHERE id = $1";
+// While lanes are its own, its row is what they are found by.
+const LEAVE: &str = "
+    DELETE FROM replicas WHERE id = $1 AND NOT EXISTS (SELECT FROM lanes WHERE owner = $1)";
 
-/// Says that a replica has ended, so that nobody waits for its heartbeat to grow old.
+/// Says that a replica has ended, so that nobody waits for its heartbeat to grow old. One that
+/// could not hand its lanes over is waited for.
 pub async fn leave(db: &impl GenericClient, id: ReplicaId) -> Result<(), StoreError> {
     let statement = db.prepare_cached(LEAVE).await?;
     db.execute(&statement, &[&id.uuid()]).await?;
     Ok(())
-}
-
-const ALIVE: &str = "
-    SELECT count(*) FROM replicas
-    WHERE service = $1 AND seen_at > now() - make_interval(secs => $2)";
-
-/// How many replicas of a service are alive.
-pub async fn alive(
-    db: &impl GenericClient,
-    service: &str,
-    dead_after: Duration,
-) -> Result<i64, StoreError> {
-    let statement = db.prepare_cached(ALIVE).await?;
-    let row = db
-        .query_one(&statement, &[&service, &dead_after.as_secs_f64()])
-        .await?;
-    Ok(row.get(0))
 }
 
 const FORGET: &str = "

@@ -113,6 +113,23 @@ impl Hand {
         .await;
     }
 
+    /// Neither beats nor looks until [`live`](Self::live): the ledger is away for it.
+    async fn lose_the_ledger(&mut self) {
+        self.retired.request();
+        if let Some(living) = self.living.take() {
+            living.await.unwrap();
+        }
+        self.retired = Shutdown::new();
+        eventually("the lease to lapse", BOUND, async || {
+            (!self.has_lease()).then_some(())
+        })
+        .await;
+    }
+
+    fn has_lease(&self) -> bool {
+        self.context.lease.holds(self.context.moments.now())
+    }
+
     /// Ends in order.
     async fn stop(mut self) {
         self.retired.request();
@@ -120,6 +137,8 @@ impl Hand {
             living.await.unwrap();
         }
         self.table.drain(BOUND).await.unwrap();
+        let gone = lease::leave(&self.context.store, self.context.replica).await;
+        gone.unwrap();
     }
 
     /// Is not heard of any more, as when its process is killed: nothing that it does reaches the
@@ -272,4 +291,42 @@ async fn lanes_of_a_killed_replica_are_adopted_by_all_that_live() {
         unknown <= 6,
         "{unknown} UNKNOWN, but one a sender was on the wire"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_finds_the_ledger_again_first_does_not_take_the_others_lanes() {
+    let scene = Scene::new(options(2), HOUR_MS, 0).await;
+    let mut hands = [
+        Hand::new(&scene, "first", "60"),
+        Hand::new(&scene, "second", "60"),
+    ];
+    for (worker, hand) in (1..).zip(&hands) {
+        waiting(&scene, hand, worker).await;
+        hand.has(1, 1).await;
+    }
+    for hand in &mut hands {
+        hand.lose_the_ledger().await;
+    }
+    let [mut first, mut second] = hands;
+    let client = scene.db.store.client().await.unwrap();
+    let old = "UPDATE replicas SET seen_at = now() - interval '1 day'";
+    client.execute(old, &[]).await.unwrap();
+    first.live("first".to_owned());
+    eventually("the first heartbeat", BOUND, async || {
+        first.has_lease().then_some(())
+    })
+    .await;
+    first.table.look().await.unwrap();
+    assert_eq!(epochs(&scene).await, [1, 1], "the second may come back too");
+
+    second.live("second".to_owned());
+    eventually("the first to judge again", BOUND, async || {
+        first.context.may_judge().then_some(())
+    })
+    .await;
+    first.table.look().await.unwrap();
+    assert_eq!(epochs(&scene).await, [1, 1], "and it did");
+    second.kill();
+    first.has(2, 2).await;
+    assert_eq!(epochs(&scene).await, [1, 2]);
 }

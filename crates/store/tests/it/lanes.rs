@@ -33,6 +33,27 @@ async fn a_lane_has_one_owner_until_it_dies_and_then_a_new_epoch() {
 }
 
 #[tokio::test]
+async fn a_replica_that_still_has_lanes_does_not_vanish() {
+    let db = testkit::database().await;
+    let worker = worker(&db).await;
+    session(&db, worker, &phone(1)).await;
+    let (leaving, other) = (replica(&db).await, replica(&db).await);
+    let client = db.store.client().await.unwrap();
+    let tenure = take(&db, leaving, &phone(1)).await;
+
+    store::replicas::leave(&client, leaving).await.unwrap();
+    let arrival = lanes::arrive(&client, other, &phone(1), DEAD_AFTER).await;
+    assert_eq!(arrival.unwrap(), Arrival::Woken, "it may be speaking");
+    kill(&db, leaving).await;
+    let adopted = lanes::adopt(&client, other, DEAD_AFTER, 9).await.unwrap();
+    assert_eq!(adopted.len(), 1, "its lane is found by its row");
+    assert_eq!(adopted[0].0.epoch, tenure.epoch + 1);
+    store::replicas::leave(&client, leaving).await.unwrap();
+    let left = client.query("SELECT FROM replicas", &[]).await.unwrap();
+    assert_eq!(left.len(), 1);
+}
+
+#[tokio::test]
 async fn a_job_for_a_sender_without_a_place_changes_nothing() {
     let db = testkit::database().await;
     let replica = replica(&db).await;
