@@ -21,6 +21,10 @@ pub async fn run(database_url: &str) -> Result<(), StoreError> {
     }
     let (mut client, connection) = tokio_postgres::connect(&url, NoTls).await?;
     let work = async move {
+        // A role's bounds are for the services' statements: a migration may read whole tables.
+        client
+            .batch_execute("SET statement_timeout = 0; SET lock_timeout = 0")
+            .await?;
         client
             .execute("SELECT pg_advisory_lock($1)", &[&ADVISORY_LOCK])
             .await?;

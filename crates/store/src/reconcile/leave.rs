@@ -62,9 +62,6 @@ const FORGET: &str = concat!(
             flight_step(d) AS step
         FROM senders d WHERE phone = (SELECT phone FROM session)
         FOR NO KEY UPDATE
-    ), campaign AS (
-        SELECT id FROM campaigns WHERE id = (SELECT in_flight_campaign FROM sender)
-        FOR NO KEY UPDATE
     ), lost AS (
         UPDATE messages m
         SET status = $4, attempts = m.attempts + 1,
@@ -74,8 +71,8 @@ const FORGET: &str = concat!(
             steps = add_two_steps(m.steps, sender.step,
                 ROW(now(), $4, NULL, NULL, NULL, 'session_removed')::message_step)
         FROM sender
-        WHERE m.campaign_id = (SELECT id FROM campaign) AND m.ordinal = sender.in_flight_ordinal
-          AND m.status = 0
+        WHERE m.campaign_id = (SELECT in_flight_campaign FROM sender)
+          AND m.ordinal = sender.in_flight_ordinal AND m.status = 0
         RETURNING m.campaign_id, m.ordinal, m.waha_message_id
     ), counted AS (
         UPDATE campaigns c SET next_ordinal = GREATEST(c.next_ordinal, lost.ordinal + 1),
