@@ -13,8 +13,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::problem::Problem;
 
 /// Writers, each with a connection and numbers of its own: while what one has written is made to
-/// last, the others write. Numbers do not mix, or one would wait for the other's locks.
-const WRITERS: usize = 3;
+/// last, the other writes. More make smaller groups, and every group has a price of its own.
+/// Numbers do not mix, or one would wait for the other's locks.
+const WRITERS: usize = 2;
 /// Most reports in one transaction; larger groups gain little and hold their rows' locks longer.
 const GROUP_MAX: usize = 500;
 /// Seconds after which a gateway that is behind is worth another try; WAHA's own pause.

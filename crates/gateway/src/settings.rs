@@ -82,8 +82,8 @@ chassis::settings! {
         /// Variables of one campaign, and of one recipient.
         "MAX_VARIABLES" => variables: usize = 100, 0..=1_000;
         /// Reports of workers on messages that may wait to be written. More are refused with 503,
-        /// and WAHA repeats them; a burst of a whole fleet is a few thousand. One number's may be a
-        /// third of them.
+        /// and WAHA repeats them; a burst of a whole fleet is a few thousand. One number's may be
+        /// half of them.
         "ACK_QUEUE_MAX" => reports_waiting: usize = 10_000, 1..=1_000_000;
         /// Faults listed in one answer; the rest is counted.
         "MAX_ERRORS_LISTED" => errors_listed: usize = 1_000, 1..=100_000;

@@ -78,6 +78,10 @@ const FLIGHTS: &str = "
     SELECT 'a message says itself that it is SENDING', m.campaign_id, m.ordinal
     FROM campaigns c JOIN messages m ON m.campaign_id = c.id AND m.status = 1
     UNION ALL
+    SELECT 'the last step of a message is not its status', m.campaign_id, m.ordinal
+    FROM campaigns c JOIN messages m ON m.campaign_id = c.id
+        AND m.status <> (m.steps[cardinality(m.steps)]).status
+    UNION ALL
     SELECT 'a message waits for another attempt and is not PENDING', r.campaign_id, r.ordinal
     FROM retries r JOIN messages m USING (campaign_id, ordinal) WHERE m.status <> 0
     LIMIT 1000";

@@ -48,14 +48,20 @@ pub struct Step {
     pub answer: Option<String>,
 }
 
+// The highest report is the receipt's, or what the message's status tells.
 const MESSAGE: &str = concat!(
     "SELECT m.ordinal, ",
     standing!(),
-    ", m.error_code, m.error, r.ack, r.ack_at, c.created_at
+    ", m.error_code, m.error, GREATEST(r.ack, told.ack)::smallint,
+        CASE WHEN told.ack > COALESCE(r.ack, -1) THEN told.at ELSE r.ack_at END, c.created_at
     FROM campaigns c JOIN messages m ON m.campaign_id = c.id ",
     flight!(),
     " LEFT JOIN receipts r ON r.sender = c.sender
         AND r.message_id = COALESCE(m.waha_message_id, f.in_flight_message_id)
+    CROSS JOIN LATERAL (
+        SELECT CASE m.status WHEN 3 THEN 2 WHEN 4 THEN 3 END AS ack,
+            CASE m.status WHEN 3 THEN m.delivered_at WHEN 4 THEN m.read_at END AS at
+    ) told
     WHERE c.id = $1 AND m.recipient = $2"
 );
 const STEPS: &str = concat!(

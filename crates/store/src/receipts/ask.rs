@@ -62,11 +62,15 @@ const REACH: &str = "
             )) AS bound
         FROM ask_mark FOR NO KEY UPDATE SKIP LOCKED
     ) m";
+// Of what was delivered or read the message itself tells it.
 const NOTE: &str = "
     WITH unheard AS MATERIALIZED (
-        SELECT sender, message_id FROM receipts
+        SELECT sender, message_id FROM receipts r
         WHERE campaign_id IS NOT NULL AND created_at > $1 AND created_at <= $2
             AND ask_at IS NULL AND asks = 0 AND COALESCE(ack, 0) = 0
+            AND NOT EXISTS (SELECT FROM messages m WHERE m.campaign_id = r.campaign_id
+                AND m.ordinal = r.ordinal AND m.waha_message_id = r.message_id
+                AND m.status IN (3, 4))
         ORDER BY sender, message_id FOR NO KEY UPDATE
     )
     UPDATE receipts r SET ask_at = r.created_at FROM unheard u
@@ -136,7 +140,7 @@ const CLAIM_DUE: &str = "
             AND (j.chosen OR j.flies OR NOT j.askable)
     )
     SELECT sender, generation, message_id, recipient, waha_name, worker, url, api_key, asks
-    FROM judged WHERE chosen";
+    FROM judged WHERE chosen ORDER BY ask_at";
 
 /// Takes messages that have been without an ack for `after`, oldest first, at most `batch`.
 pub async fn claim_due_asks(

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use models::phone::PhoneNumber;
 use store::GenericClient as _;
-use store::receipts::{claim_due_asks, note_unheard};
+use store::ledger::Claim;
+use store::receipts::{Report, claim_due_asks, note_unheard, record};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, phone, session, worker};
+use crate::ledger::scene;
 
 const AFTER: Duration = Duration::from_secs(120);
 
@@ -92,6 +94,53 @@ async fn a_dead_sessions_messages_wait_longer_each_time_and_not_for_ever() {
     let comes_back = "UPDATE sessions SET status = 'WORKING'";
     client.execute(comes_back, &[]).await.unwrap();
     assert_eq!(claimed(&db, 9).await.len(), 1);
+}
+
+#[tokio::test]
+async fn of_what_is_on_its_way_nobody_is_asked() {
+    let scene = scene(1).await;
+    let claim = Claim {
+        message_id: Some("3EB0".to_owned()),
+        ..scene.claim(0)
+    };
+    scene.write(&[], &[claim]).await;
+    let client = scene.db.store.client().await.unwrap();
+    let due = "UPDATE receipts SET ask_at = now() - interval '1 hour',
+        created_at = now() - interval '1 hour'";
+    client.execute(due, &[]).await.unwrap();
+    assert!(claimed(&scene.db, 9).await.is_empty());
+    assert_eq!(waits(&scene.db, &phone(1)).await, [0], "after a while");
+    let landed = "UPDATE senders SET in_flight_campaign = NULL;
+        UPDATE receipts SET ask_at = now() - interval '1 hour'";
+    client.batch_execute(landed).await.unwrap();
+    assert_eq!(claimed(&scene.db, 9).await, ["3EB0"]);
+}
+
+/// A report that the message's status tells is not written to its receipt.
+#[tokio::test]
+async fn of_what_was_delivered_nobody_is_asked() {
+    let scene = scene(2).await;
+    for (ordinal, id, ack) in [(0, "A", 1), (1, "B", 2)] {
+        scene.accepted_by(ordinal, id).await;
+        let report = Report {
+            sender: phone(1),
+            generation: 1,
+            message_id: id.to_owned(),
+            ack,
+            at: None,
+        };
+        let mut client = scene.db.store.client().await.unwrap();
+        record(&mut client, &[report]).await.unwrap();
+    }
+    let client = scene.db.store.client().await.unwrap();
+    let sql = "SELECT ack FROM receipts ORDER BY message_id";
+    let acks = client.query(sql, &[]).await.unwrap();
+    let acks: Vec<Option<i16>> = acks.iter().map(|row| row.get(0)).collect();
+    assert_eq!(acks, [Some(1), None]);
+    let past = "UPDATE receipts SET created_at = now() - interval '1 hour';
+        UPDATE ask_mark SET until = now() - interval '2 hours'";
+    client.batch_execute(past).await.unwrap();
+    assert_eq!(noted(&scene.db, AFTER).await, 0);
 }
 
 async fn noted(db: &TestDatabase, after: Duration) -> u64 {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use models::campaign::CampaignStatus;
 use models::ids::{CampaignId, ReplicaId};
-use models::message::MessageKey;
+use models::message::{MessageKey, MessageStatus};
 use models::phone::PhoneNumber;
 use store::GenericClient as _;
+use store::campaigns;
 use store::lanes::Tenure;
 use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Proof, Written};
 use testkit::TestDatabase;
@@ -172,6 +173,25 @@ async fn a_sender_has_one_message_in_flight() {
         scene.write(&[], &[scene.claim(0)]).await.claimed[0].is_none(),
         "nor the same twice"
     );
+}
+
+#[tokio::test]
+async fn messages_are_listed_by_what_they_are_not_by_what_their_rows_say() {
+    let scene = scene(3).await;
+    scene.send(0, sent()).await;
+    assert!(scene.write(&[], &[scene.claim(1)]).await.claimed[0].is_some());
+    let client = scene.db.store.client().await.unwrap();
+    for (status, wanted) in [
+        (None, vec![0, 1, 2]),
+        (Some(MessageStatus::Pending), vec![2]),
+        (Some(MessageStatus::Sending), vec![1]),
+        (Some(MessageStatus::Sent), vec![0]),
+        (Some(MessageStatus::Failed), vec![]),
+    ] {
+        let listed = campaigns::messages(&client, scene.campaign, status, -1, 9).await;
+        let ordinals = listed.unwrap().into_iter().map(|message| message.ordinal);
+        assert_eq!(ordinals.collect::<Vec<_>>(), wanted, "{status:?}");
+    }
 }
 
 #[tokio::test]

@@ -28,10 +28,16 @@ async fn record(scene: &Scene, reports: &[Report]) -> Recorded {
     receipts::record(&mut client, reports).await.unwrap()
 }
 
-/// Reports that are written, by their ids, and statuses of messages by their ordinals.
+/// Reports that are known, by receipts or by the status of messages, by their ids; and statuses of
+/// messages by their ordinals.
 async fn ledger(scene: &Scene) -> (Vec<(String, i16)>, Vec<i16>) {
     let client = scene.db.store.client().await.unwrap();
-    let sql = "SELECT message_id, ack FROM receipts WHERE ack IS NOT NULL ORDER BY message_id";
+    let sql = "SELECT message_id, ack FROM (
+            SELECT r.message_id, GREATEST(r.ack, CASE m.status WHEN 3 THEN 2 WHEN 4 THEN 3 END)
+                ::smallint AS ack
+            FROM receipts r LEFT JOIN messages m ON m.campaign_id = r.campaign_id
+                AND m.ordinal = r.ordinal AND m.waha_message_id = r.message_id
+        ) known WHERE ack IS NOT NULL ORDER BY message_id";
     let acks = client.query(sql, &[]).await.unwrap();
     let sql = "SELECT status FROM messages ORDER BY ordinal";
     let statuses = client.query(sql, &[]).await.unwrap();
