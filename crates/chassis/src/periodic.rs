@@ -9,8 +9,8 @@ use tokio::sync::Notify;
 
 use crate::{Backoff, Chance, Clock, Shutdown};
 
-/// A loop around one step. It never ends on an error; it says so once, waits longer and longer,
-/// and says when the step works again.
+/// A loop around one step. It never ends on an error; it says so once, waits longer and longer
+/// unless it is [keeping pace](Self::keeping_pace), and says when the step works again.
 #[derive(Debug)]
 pub struct Periodic {
     name: &'static str,
@@ -59,8 +59,8 @@ impl Periodic {
         self
     }
 
-    /// Repeats a step that failed at its usual pace. For heartbeats: one that waits longer and
-    /// longer makes its sender look dead when what it beats to is back.
+    /// Repeats a step that failed at its usual pace or a little faster. For heartbeats: one that
+    /// waits longer and longer makes its sender look dead when what it beats to is back.
     #[must_use]
     pub fn keeping_pace(mut self) -> Self {
         self.retry_max = self.every;

@@ -12,9 +12,10 @@ use crate::table::Table;
 /// Takes the job's lane or wakes its owner. The job is acknowledged once the ledger knows of it:
 /// from there on a sweep finds the work even if every process dies.
 pub async fn on_job(context: &Context, table: &Arc<Table>, job: Job) -> Disposition {
-    let dead_after = context.dead_after();
     let arrival = async {
         let client = context.store.client().await?;
+        // Not before: a connection may have been long in coming.
+        let dead_after = context.dead_after();
         lanes::arrive(&client, context.replica, &job.sender, dead_after).await
     };
     let (disposition, label) = match arrival.await {

@@ -47,8 +47,8 @@ pub struct Context {
 const NEVER: Duration = Duration::from_secs(100 * 365 * 86_400);
 
 impl Context {
-    /// Whether others may be called dead by the age of their heartbeats: not when we have just come
-    /// back ourselves.
+    /// Whether others may be called dead by the age of their heartbeats: not when we have just
+    /// come, or come back, ourselves.
     pub fn may_judge(&self) -> bool {
         self.lease
             .may_judge(self.moments.now(), self.settings.dead_after)

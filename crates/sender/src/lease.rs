@@ -5,6 +5,7 @@
 //! that was cut off or suspended is silent before its successor speaks.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chassis::BoxError;
@@ -22,8 +23,16 @@ const MARGIN: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 pub struct Lease {
     until_ms: AtomicU64,
-    /// Since when it has not lapsed; 0 when it never did.
-    back_since_ms: AtomicU64,
+    beats: Mutex<Option<Beats>>,
+}
+
+/// The heartbeats that were written.
+#[derive(Debug, Clone, Copy)]
+struct Beats {
+    /// When the last one was sent.
+    sent_at: Moment,
+    /// The first answer since which none was late.
+    regular_since: Moment,
 }
 
 impl Lease {
@@ -32,23 +41,37 @@ impl Lease {
         millis(now) < self.until_ms.load(Ordering::Acquire)
     }
 
-    /// Whether others may be called dead by the age of their heartbeats. What kept ours away may
-    /// have kept theirs: once ours is back, theirs get as long to come back too.
+    /// Whether others may be called dead by the age of their heartbeats. What keeps ours away may
+    /// keep theirs: ours must not be late, and once they are regular, at the start too, those of
+    /// the others get as long to come back.
     pub fn may_judge(&self, now: Moment, dead_after: Duration) -> bool {
-        let back_since = self.back_since_ms.load(Ordering::Acquire);
-        self.holds(now)
-            && (back_since == 0 || back_since.saturating_add(millis(dead_after)) <= millis(now))
+        self.beats().is_some_and(|beats| {
+            now < beats.sent_at + late_after(dead_after) && now >= beats.regular_since + dead_after
+        })
     }
 
-    fn renew(&self, beat_sent_at: Moment, dead_after: Duration) {
-        let had_until = self.until_ms.load(Ordering::Acquire);
-        if had_until > 0 && had_until <= millis(beat_sent_at) {
-            self.back_since_ms
-                .store(millis(beat_sent_at), Ordering::Release);
-        }
-        let until = millis(beat_sent_at + dead_after.saturating_sub(MARGIN));
+    fn renew(&self, sent_at: Moment, answered_at: Moment, dead_after: Duration) {
+        let mut beats = self.beats();
+        let regular_since = beats
+            .filter(|last| sent_at < last.sent_at + late_after(dead_after))
+            .map_or(answered_at, |last| last.regular_since);
+        *beats = Some(Beats {
+            sent_at,
+            regular_since,
+        });
+        let until = millis(sent_at + dead_after.saturating_sub(MARGIN));
         self.until_ms.fetch_max(until, Ordering::AcqRel);
     }
+
+    fn beats(&self) -> MutexGuard<'_, Option<Beats>> {
+        self.beats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A heartbeat that comes later after the one before is late; there are three of them at least
+/// within `dead_after`.
+fn late_after(dead_after: Duration) -> Duration {
+    dead_after / 2
 }
 
 fn millis(moment: Moment) -> u64 {
@@ -65,7 +88,7 @@ pub async fn beat(
     let sent_at = moments.now();
     let (id, name) = replica;
     replicas::beat(&store.client().await?, id, "sender", name).await?;
-    lease.renew(sent_at, dead_after);
+    lease.renew(sent_at, moments.now(), dead_after);
     Ok(())
 }
 
@@ -82,19 +105,28 @@ mod tests {
     fn whoever_was_away_calls_nobody_dead_until_all_can_be_back() {
         let (lease, dead_after) = (Lease::default(), Duration::from_secs(10));
         let at = Moment::from_secs;
-        assert!(!lease.may_judge(at(0), dead_after), "not heard of yet");
-        lease.renew(at(100), dead_after);
-        assert!(lease.may_judge(at(100), dead_after), "never away");
-        lease.renew(at(105), dead_after);
-        assert!(lease.may_judge(at(114), dead_after));
-        assert!(!lease.may_judge(at(115), dead_after), "away");
-        for seconds in [160, 165] {
-            lease.renew(at(seconds), dead_after);
-            assert!(lease.holds(at(seconds)));
-            assert!(!lease.may_judge(at(seconds), dead_after), "just back");
+        let judges_at = |now| lease.may_judge(at(now), dead_after);
+        assert!(!judges_at(0), "not heard of yet");
+        // Sent and answered.
+        for (sent, answered, judges) in [
+            (100, 100, false),
+            (104, 104, false),
+            (108, 108, false),
+            (110, 110, true),
+            (114, 117, true),
+            // Late, and answered later still.
+            (119, 126, false),
+            (123, 127, false),
+            (127, 127, false),
+            (131, 131, false),
+            (135, 135, false),
+            (136, 136, true),
+        ] {
+            lease.renew(at(sent), at(answered), dead_after);
+            assert_eq!(judges_at(answered), judges, "{sent}");
         }
-        lease.renew(at(170), dead_after);
-        assert!(lease.may_judge(at(170), dead_after));
+        assert!(judges_at(140));
+        assert!(!judges_at(141), "the next one is late");
     }
 
     #[test]
@@ -105,10 +137,10 @@ mod tests {
             !lease.holds(at(0)),
             "nothing may be said before the first heartbeat"
         );
-        lease.renew(at(100), dead_after);
+        lease.renew(at(100), at(100), dead_after);
         assert!(lease.holds(at(109)));
         assert!(!lease.holds(at(110)));
-        lease.renew(at(50), dead_after);
+        lease.renew(at(50), at(50), dead_after);
         assert!(
             lease.holds(at(109)),
             "a late answer to an old heartbeat takes nothing away"

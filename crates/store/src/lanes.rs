@@ -30,17 +30,21 @@ pub struct Tenure {
 pub enum Arrival {
     /// The lane is ours: it was already, or was free, or its owner dead.
     Ours(Tenure),
-    /// Another living replica has it and will see that it was woken.
+    /// Another replica has it and will see that it was woken, or whoever adopts it will.
     Woken,
     /// The sender has no place on any worker; placing it will wake the lane.
     NotPlaced,
 }
 
-/// Whether the owner of lane `l` is absent or dead; $2 is how long a heartbeat stays fresh.
+/// Whether the owner of lane `l` is absent or dead, which replica $1 may say only while it lives
+/// itself; $2 is how long a heartbeat stays fresh.
 macro_rules! orphaned {
     () => {
-        "(l.owner IS NULL OR NOT EXISTS (SELECT FROM replicas r WHERE r.id = l.owner
-            AND r.seen_at > now() - make_interval(secs => $2)))"
+        "(l.owner IS NULL
+            OR EXISTS (SELECT FROM replicas r WHERE r.id = $1
+                AND r.seen_at > now() - make_interval(secs => $2))
+            AND NOT EXISTS (SELECT FROM replicas r WHERE r.id = l.owner
+                AND r.seen_at > now() - make_interval(secs => $2)))"
     };
 }
 

@@ -14,6 +14,8 @@ use crate::{Client, GenericClient, Statements, StoreError};
 
 /// Longest wait for a free or a new connection: callers answer 503, or retry, rather than pile up.
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest wait for the server's machine to acknowledge what was sent to it.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 /// Longest statement; cut by the server, so that none outlives the caller that gave up on it.
 const STATEMENT_MS_MAX: u32 = 60_000;
 
@@ -33,6 +35,8 @@ impl Store {
         let mut config: Config = database_url.parse()?;
         config.connect_timeout(CONNECTION_WAIT_MAX);
         config.keepalives_idle(Duration::from_secs(30));
+        // A server whose machine vanished answers nothing, not even that it is gone.
+        config.tcp_user_timeout(SILENCE_MAX);
         // A pooler knows no such option; there the server or the pooler must bound statements.
         if statements == Statements::Named && config.get_options().is_none() {
             config.options(format!("-c statement_timeout={STATEMENT_MS_MAX}"));

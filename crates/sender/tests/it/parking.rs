@@ -37,7 +37,11 @@ struct Hand {
 impl Hand {
     /// Lanes are parked if nobody may speak for as many seconds.
     fn new(scene: &Scene, name: &str, park_after: &str) -> Self {
-        let process = scene.process(name, &[("LANE_PARK_SECONDS", park_after)]);
+        Self::with(scene, name, &[("LANE_PARK_SECONDS", park_after)])
+    }
+
+    fn with(scene: &Scene, name: &str, settings: &[(&str, &str)]) -> Self {
+        let process = scene.process(name, settings);
         let (clock, chance) = (Clock::system(), Chance::system());
         let (writer, mut queues) = writer::queues(1);
         let (delays, delays_seen) = watch::channel(Delays::default());
@@ -113,21 +117,17 @@ impl Hand {
         .await;
     }
 
-    /// Neither beats nor looks until [`live`](Self::live): the ledger is away for it.
+    /// Neither beats nor looks any more, until [`live`](Self::live).
     async fn lose_the_ledger(&mut self) {
         self.retired.request();
         if let Some(living) = self.living.take() {
             living.await.unwrap();
         }
         self.retired = Shutdown::new();
-        eventually("the lease to lapse", BOUND, async || {
-            (!self.has_lease()).then_some(())
-        })
-        .await;
     }
 
-    fn has_lease(&self) -> bool {
-        self.context.lease.holds(self.context.moments.now())
+    async fn gets(&self, what: &str, holds: impl Fn(&Context) -> bool) {
+        eventually(what, BOUND, async || holds(&self.context).then_some(())).await;
     }
 
     /// Ends in order.
@@ -165,12 +165,13 @@ async fn epochs(scene: &Scene) -> Vec<i64> {
 }
 
 /// A sender that has said one of two messages, and whose lane is parked for an hour.
-async fn waiting(scene: &Scene, hand: &Hand, worker: usize) {
+async fn waiting(scene: &Scene, hand: &Hand, worker: usize) -> CampaignId {
     let sender = phone(worker);
     scene.session(worker, &sender).await;
     let first = 49_000_000_000 + 1_000 * worker as i64;
     let campaign = scene.campaign(&sender, first, 2).await;
     hand.job(campaign, &sender).await;
+    campaign
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -293,40 +294,47 @@ async fn lanes_of_a_killed_replica_are_adopted_by_all_that_live() {
     );
 }
 
+fn has_lease(context: &Context) -> bool {
+    context.lease.holds(context.moments.now())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_finds_the_ledger_again_first_does_not_take_the_others_lanes() {
     let scene = Scene::new(options(2), HOUR_MS, 0).await;
-    let mut hands = [
-        Hand::new(&scene, "first", "60"),
-        Hand::new(&scene, "second", "60"),
-    ];
-    for (worker, hand) in (1..).zip(&hands) {
-        waiting(&scene, hand, worker).await;
-        hand.has(1, 1).await;
+    // Long enough that the second is not found dead because the machine is busy.
+    let settings = [("REPLICA_DEAD_AFTER_SECONDS", "4")];
+    let mut first = Hand::with(&scene, "first", &settings);
+    let mut second = Hand::with(&scene, "second", &settings);
+    waiting(&scene, &first, 1).await;
+    let of_second = waiting(&scene, &second, 2).await;
+    for hand in [&first, &second] {
+        hand.gets("to judge", Context::may_judge).await;
     }
-    for hand in &mut hands {
-        hand.lose_the_ledger().await;
+    tokio::join!(first.lose_the_ledger(), second.lose_the_ledger());
+    for hand in [&first, &second] {
+        hand.gets("to lose its lease", |context| !has_lease(context))
+            .await;
     }
-    let [mut first, mut second] = hands;
     let client = scene.db.store.client().await.unwrap();
     let old = "UPDATE replicas SET seen_at = now() - interval '1 day'";
     client.execute(old, &[]).await.unwrap();
+    first.job(of_second, &phone(2)).await;
     first.live("first".to_owned());
-    eventually("the first heartbeat", BOUND, async || {
-        first.has_lease().then_some(())
-    })
-    .await;
+    first.gets("its lease back", has_lease).await;
     first.table.look().await.unwrap();
+    first.job(of_second, &phone(2)).await;
     assert_eq!(epochs(&scene).await, [1, 1], "the second may come back too");
 
     second.live("second".to_owned());
-    eventually("the first to judge again", BOUND, async || {
-        first.context.may_judge().then_some(())
-    })
-    .await;
+    for hand in [&first, &second] {
+        hand.gets("to judge again", Context::may_judge).await;
+    }
     first.table.look().await.unwrap();
+    first.job(of_second, &phone(2)).await;
     assert_eq!(epochs(&scene).await, [1, 1], "and it did");
     second.kill();
-    first.has(2, 2).await;
-    assert_eq!(epochs(&scene).await, [1, 2]);
+    eventually("the lane to be adopted", BOUND, async || {
+        (epochs(&scene).await == [1, 2]).then_some(())
+    })
+    .await;
 }

@@ -260,6 +260,13 @@ impl Scene {
         Sender { shutdown, task }
     }
 
+    /// How many replicas are known, the dead among them.
+    pub(crate) async fn replicas(&self) -> i64 {
+        let client = self.db.store.client().await.unwrap();
+        let sql = "SELECT count(*) FROM replicas";
+        client.query_one(sql, &[]).await.unwrap().get(0)
+    }
+
     /// A sender replica that is not started yet.
     pub(crate) fn process(&self, name: &str, more: &[(&str, &str)]) -> Process<SenderSettings> {
         let mut variables = vec![
