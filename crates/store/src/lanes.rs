@@ -37,12 +37,12 @@ pub enum Arrival {
 }
 
 /// Whether the owner of lane `l` is absent or dead, which replica $1 may say only while it lives
-/// itself; $2 is how long a heartbeat stays fresh.
+/// itself and its own heartbeat is not late; $2 is how long a heartbeat stays fresh.
 macro_rules! orphaned {
     () => {
         "(l.owner IS NULL
             OR EXISTS (SELECT FROM replicas r WHERE r.id = $1
-                AND r.seen_at > now() - make_interval(secs => $2))
+                AND r.seen_at > now() - make_interval(secs => $2) / 2)
             AND NOT EXISTS (SELECT FROM replicas r WHERE r.id = l.owner
                 AND r.seen_at > now() - make_interval(secs => $2)))"
     };

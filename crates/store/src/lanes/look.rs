@@ -126,7 +126,7 @@ pub async fn shares(db: &impl GenericClient, dead_after: Duration) -> Result<Sha
 
 // A share is what each of the living holds once all are taken: they look at the same time, and
 // lanes that one of them took alone would have to be handed on. What still lies there seconds later
-// is anybody's: somebody lives and does not look. Whoever is dead or retiring itself takes none. A
+// is anybody's: somebody lives and does not look. Whoever is late or retiring itself takes none. A
 // lane that another locks is being taken or woken: whoever has it is not waited for, the next look
 // finds what is left.
 const ADOPT: &str = "
@@ -146,7 +146,8 @@ const ADOPT: &str = "
             THEN $3 ELSE LEAST($3, GREATEST(0, ceil(by_all::float8 / n)::bigint - by_us)) END
             AS lanes
         FROM held, (SELECT count(*) AS n FROM alive) alive
-        WHERE EXISTS (SELECT FROM alive WHERE id = $1)
+        WHERE EXISTS (SELECT FROM replicas WHERE id = $1 AND NOT retiring
+            AND seen_at > now() - make_interval(secs => $2) / 2)
     ), orphaned AS (
         SELECT l.worker_id FROM lanes l JOIN dead ON l.owner = dead.id
         ORDER BY l.worker_id LIMIT COALESCE((SELECT lanes FROM room), 0)

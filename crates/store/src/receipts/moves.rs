@@ -43,7 +43,7 @@ const APPLY: &str = "
             SELECT l.known AND l.told IS NOT NULL AND (l.had IS NULL OR CASE
                 WHEN l.told >= 1 THEN l.told > l.had ELSE l.had < 1 AND l.told < l.had END) AS news
         ) n
-    ), judged AS MATERIALIZED (
+    ), moving AS (
         SELECT h.*, CASE WHEN flies THEN 1 ELSE status END AS was, CASE
             WHEN flies THEN NULL
             WHEN ack >= 3 AND status IN (0, 2, 3, 5, 6, 8) THEN 4
@@ -51,20 +51,31 @@ const APPLY: &str = "
             WHEN ack = 1 AND status IN (0, 5, 6, 8) THEN 2
             WHEN ack = 0 AND status IN (0, 6, 8) THEN 2
             WHEN ack = -1 AND status IN (2, 8) AND carried = message_id THEN 5
-            END::smallint AS becomes,
-            row_number() OVER (PARTITION BY campaign_id, ordinal ORDER BY ack DESC NULLS LAST) = 1
-                AS best
+            END::smallint AS becomes
         FROM heard h
+    ), judged AS MATERIALIZED (
+        -- Of the ids that a message had, the one that WhatsApp took furthest tells what became of
+        -- it; where it took none, the one that moves it.
+        SELECT *, row_number() OVER (PARTITION BY campaign_id, ordinal
+            ORDER BY GREATEST(ack, 0) DESC, becomes IS NULL, ack DESC NULLS LAST) = 1 AS best
+        FROM moving
     ), written AS (
-        UPDATE receipts r SET ack = j.told, ack_at = j.told_at,
-            ask_at = CASE WHEN j.told = 0 THEN r.ask_at END
-        FROM judged j
-        WHERE j.news AND NOT (j.best AND j.becomes IS NOT NULL AND j.told IN (2, 3)
-                AND j.ask_at IS NULL)
-            AND r.sender = j.sender AND r.message_id = j.message_id
+        -- In the order of their keys, as whoever marks them locks them. One that is marked as to be
+        -- asked about is not any more, whatever told so.
+        UPDATE receipts r SET ack = CASE WHEN j.news THEN j.told ELSE r.ack END,
+            ack_at = CASE WHEN j.news THEN j.told_at ELSE r.ack_at END,
+            ask_at = CASE WHEN j.ack = 0 THEN r.ask_at END
+        FROM (
+            SELECT * FROM judged
+            WHERE ask_at IS NOT NULL AND ack >= 1 OR news
+                AND NOT (best AND becomes IS NOT NULL AND told IN (2, 3))
+            ORDER BY sender, message_id
+        ) j
+        WHERE r.sender = j.sender AND r.message_id = j.message_id
     ), unheard AS (
         INSERT INTO receipts (sender, message_id, ack, ack_at)
         SELECT sender, message_id, told, told_at FROM judged WHERE NOT known AND told IS NOT NULL
+        ORDER BY sender, message_id
         ON CONFLICT DO NOTHING
     ), moved AS (
         UPDATE messages m SET status = j.becomes, waha_message_id = j.message_id,
@@ -82,11 +93,12 @@ const APPLY: &str = "
             AND m.ctid = j.place
         RETURNING m.campaign_id, m.ordinal, j.sender, j.was, j.becomes
     ), recalled AS (
-        -- It is on its way again although an earlier id of it was heard: its conclusion, which
-        -- looks at the id that it carries, is to see that.
+        -- It was said by an earlier id, which WhatsApp took: its conclusion, which looks at the id
+        -- that it carries, is to see that, and so is a refusal of the later one.
         UPDATE messages m SET waha_message_id = j.message_id FROM judged j
-        WHERE j.best AND j.was = 1 AND j.ack >= 1 AND m.campaign_id = j.campaign_id
-            AND m.ctid = j.place AND m.waha_message_id IS DISTINCT FROM j.message_id
+        WHERE j.best AND (j.was = 1 OR j.was = 2 AND j.becomes IS NULL) AND j.ack >= 1
+            AND j.carried IS DISTINCT FROM j.message_id
+            AND m.campaign_id = j.campaign_id AND m.ctid = j.place
             AND NOT EXISTS (SELECT FROM receipts r WHERE r.sender = j.sender
                 AND r.message_id = m.waha_message_id AND r.ack >= j.ack)
     ), settled AS (

@@ -9,7 +9,7 @@ use store::receipts::{Report, claim_due_asks, note_unheard, record};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, phone, session, worker};
-use crate::ledger::scene;
+use crate::ledger::{Scene, scene};
 
 const AFTER: Duration = Duration::from_secs(120);
 
@@ -116,21 +116,25 @@ async fn of_what_is_on_its_way_nobody_is_asked() {
     assert_eq!(claimed(&scene.db, 9).await, ["3EB0"]);
 }
 
+async fn reported(scene: &Scene, id: &str, ack: i16) {
+    let report = Report {
+        sender: phone(1),
+        generation: 1,
+        message_id: id.to_owned(),
+        ack,
+        at: None,
+    };
+    let mut client = scene.db.store.client().await.unwrap();
+    record(&mut client, &[report]).await.unwrap();
+}
+
 /// A report that the message's status tells is not written to its receipt.
 #[tokio::test]
 async fn of_what_was_delivered_nobody_is_asked() {
     let scene = scene(2).await;
     for (ordinal, id, ack) in [(0, "A", 1), (1, "B", 2)] {
         scene.accepted_by(ordinal, id).await;
-        let report = Report {
-            sender: phone(1),
-            generation: 1,
-            message_id: id.to_owned(),
-            ack,
-            at: None,
-        };
-        let mut client = scene.db.store.client().await.unwrap();
-        record(&mut client, &[report]).await.unwrap();
+        reported(&scene, id, ack).await;
     }
     let client = scene.db.store.client().await.unwrap();
     let sql = "SELECT ack FROM receipts ORDER BY message_id";
@@ -141,6 +145,13 @@ async fn of_what_was_delivered_nobody_is_asked() {
         UPDATE ask_mark SET until = now() - interval '2 hours'";
     client.batch_execute(past).await.unwrap();
     assert_eq!(noted(&scene.db, AFTER).await, 0);
+    // Marked all the same, by who looked at the very moment: the next report ends it.
+    let marked = "UPDATE receipts SET ask_at = now() WHERE message_id = 'B'";
+    client.execute(marked, &[]).await.unwrap();
+    reported(&scene, "B", 2).await;
+    let sql = "SELECT count(*) FROM receipts WHERE ask_at IS NOT NULL";
+    let asked: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
+    assert_eq!(asked, 0);
 }
 
 async fn noted(db: &TestDatabase, after: Duration) -> u64 {

@@ -123,6 +123,45 @@ async fn groups_come_to_what_policy_says() {
     }
 }
 
+/// Of a message that was refused by the id A, excused and said again by B, whatever is told in one
+/// group comes to what is told one by one.
+#[tokio::test]
+async fn what_is_told_of_two_ids_of_a_message_comes_to_what_whatsapp_took() {
+    const FAILED: i16 = 5;
+    for (earlier, group, status, carried) in [
+        (-1_i16, vec![("A", -1), ("B", -1)], FAILED, "B"),
+        (0, vec![("A", 0), ("B", -1)], FAILED, "B"),
+        (-1, vec![("A", 1)], SENT, "A"),
+        (-1, vec![("A", 1), ("B", -1)], SENT, "A"),
+        (-1, vec![("B", 2), ("A", 1)], 3, "B"),
+        (-1, vec![("B", 1), ("A", 3)], 4, "A"),
+    ] {
+        for together in [true, false] {
+            let scene = scene(1).await;
+            scene.accepted_by(0, "B").await;
+            let client = scene.db.store.client().await.unwrap();
+            let sql = "INSERT INTO receipts (sender, message_id, campaign_id, ordinal, ack, ack_at)
+                SELECT sender, 'A', campaign_id, ordinal, $1, now() FROM receipts";
+            client.execute(sql, &[&earlier]).await.unwrap();
+            let reports: Vec<_> = group.iter().map(|(id, ack)| report(id, *ack, 1)).collect();
+            let size = if together { reports.len() } else { 1 };
+            for reports in reports.chunks(size) {
+                record(&scene, reports).await;
+            }
+            let sql = "SELECT status, waha_message_id FROM messages";
+            let row = client.query_one(sql, &[]).await.unwrap();
+            let found: (i16, &str) = (row.get(0), row.get(1));
+            assert_eq!(found, (status, carried), "{earlier}, {group:?}, {together}");
+            let mut client = scene.db.store.client().await.unwrap();
+            let found = store::audit::audit(&mut client).await.unwrap().differences;
+            assert!(
+                found.is_empty(),
+                "{earlier}, {group:?}, {together}: {found:?}"
+            );
+        }
+    }
+}
+
 /// A former placement's report that waits for whoever places the session anew is not taken.
 #[tokio::test]
 async fn a_report_that_waited_is_of_the_placement_that_there_is_then() {
