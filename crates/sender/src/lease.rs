@@ -68,8 +68,8 @@ impl Lease {
     }
 }
 
-/// A heartbeat that comes later after the one before is late; there are three of them at least
-/// within `dead_after`.
+/// A heartbeat that comes later after the one before is late. There are four of them at least
+/// within `dead_after`: one may be lost.
 fn late_after(dead_after: Duration) -> Duration {
     dead_after / 2
 }

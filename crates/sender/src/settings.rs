@@ -39,7 +39,7 @@ chassis::settings! {
         /// Seconds between a replica's heartbeats.
         "HEARTBEAT_SECONDS" => heartbeat_every: Duration = 2, 0.1..=60.0;
         /// Seconds without a heartbeat after which a replica counts as dead and its lanes are
-        /// taken over. At least three heartbeats, so that one that is late does no harm; must be
+        /// taken over. At least four heartbeats, so that one that is lost does no harm; must be
         /// the same for senders and schedulers.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
         /// Seconds between two looks at the lanes: how late a pause, a cancel or a changed delay
@@ -144,9 +144,9 @@ impl SenderSettings {
     /// connection to read by.
     pub fn check(&self) -> Result<(), Faults> {
         let mut faults = Vec::new();
-        if self.dead_after < 3 * self.heartbeat_every {
+        if self.dead_after < 4 * self.heartbeat_every {
             let cause =
-                "must be at least three times HEARTBEAT_SECONDS, so that a late one does no harm";
+                "must be at least four times HEARTBEAT_SECONDS, so that a lost one does no harm";
             faults.push(Fault::new("REPLICA_DEAD_AFTER_SECONDS", cause));
         }
         if self.ledger_writers as usize >= self.database_connections {

@@ -41,7 +41,10 @@ async fn a_message_is_said_by_the_id_that_its_claim_stored() {
     check_heard_by_our_ids(&scene, 5).await;
     assert!(scene.ids().await.iter().all(|id| id.len() == 22));
     sender.stop().await;
-    assert_eq!(scene.replicas().await, 0, "it has said good-bye");
+    eventually("its good-bye", BOUND, async || {
+        (scene.replicas().await == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
