@@ -32,7 +32,7 @@ chassis::settings! {
         /// Seconds between a replica's heartbeats.
         "HEARTBEAT_SECONDS" => heartbeat_every: Duration = 2, 0.1..=60.0;
         /// Seconds without a heartbeat after which a replica counts as dead and its lanes are
-        /// taken over. At least three heartbeats, so that one that is late does no harm; must be
+        /// taken over. At least four heartbeats, so that one that is lost does no harm; must be
         /// the same for senders and schedulers.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
         /// Seconds without an ack after which a worker is asked about a message. WhatsApp's servers
