@@ -116,8 +116,8 @@ async fn reporting(full: bool) -> (Scene, String) {
     let month = "SELECT tableoid::regclass::text FROM messages WHERE campaign_id = $1";
     let campaign = scene.campaign.uuid();
     let rows = setup.query(month, &[&campaign]).await.unwrap();
-    // Those that the scene has used already do not report.
-    let store = store::Store::new(&scene.db.url, 4).unwrap();
+    // Those that the scene has used already do not report, and a pooler keeps them.
+    let store = store::Store::new(&scene.db.direct_url, 4).unwrap();
     let mut scene = scene;
     scene.db.store = store;
     (scene, rows[0].get(0))
