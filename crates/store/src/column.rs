@@ -22,11 +22,6 @@ pub(crate) fn duration(millis: i64) -> Duration {
     Duration::from_millis(u64::try_from(millis).unwrap_or_default())
 }
 
-/// A place in a list from `WITH ORDINALITY`, which counts from 1.
-pub(crate) fn place(ordinality: i64) -> usize {
-    usize::try_from(ordinality).map_or(0, |place| place.saturating_sub(1))
-}
-
 /// A number. One that does not parse is never shown.
 pub(crate) fn phone(text: &str) -> Result<PhoneNumber, StoreError> {
     text.parse()

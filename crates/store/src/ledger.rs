@@ -13,7 +13,7 @@ use models::outcome::RESTRICTED;
 use models::template::Variables;
 use tokio_postgres::types::{Json, ToSql};
 
-use crate::column::{place, seconds};
+use crate::column::seconds;
 use crate::flight::landed;
 use crate::lanes::Tenure;
 use crate::plan::by_key;
@@ -22,7 +22,7 @@ use crate::{Client, GenericClient, StoreError, receipts};
 mod moves;
 mod rows;
 
-use rows::Rows;
+use rows::{Rows, place};
 
 pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome, Proof};
 

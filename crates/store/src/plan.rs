@@ -9,6 +9,11 @@
 //! another join. One whole campaign is named by a parameter of its own: a list in a parameter
 //! prunes nothing.
 
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::{Client, GenericClient, StoreError};
+
 /// For the rest of a transaction. What is switched off counts as endlessly dear where nothing else
 /// will do, and for what is dear the server compiles code first: half a second for a statement that
 /// opens a year of months.
@@ -23,3 +28,18 @@ pub(crate) use by_key;
 
 /// [`by_key`] for a transaction that has begun.
 pub(crate) const BY_KEY: &str = by_key!();
+
+/// Runs one statement by key, in a transaction of its own: a plan that was made when hardly a
+/// campaign was open, or a month was empty, must not read all of them later.
+pub(crate) async fn query_by_key(
+    client: &mut Client,
+    sql: &'static str,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>, StoreError> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(BY_KEY).await?;
+    let statement = tx.prepare_cached(sql).await?;
+    let rows = tx.query(&statement, parameters).await?;
+    tx.commit().await?;
+    Ok(rows)
+}

@@ -14,7 +14,7 @@ use tokio_postgres::types::{Json, ToSql};
 
 use crate::column::{duration, phone, seconds};
 use crate::flight::{flight, standing};
-use crate::plan::BY_KEY;
+use crate::plan::query_by_key;
 use crate::{Client, GenericClient, StoreError};
 
 /// One sender of a lane: able to speak, and with something to say or something to settle.
@@ -152,7 +152,7 @@ const OF_LANES: &str = roster!(concat!(
 
 /// Everybody with something to say, or to settle, on a worker's lane.
 pub async fn all(db: &mut Client, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
-    let rows = read(db, ALL, &[&worker.uuid(), &RESTRICTED.as_slice()]).await?;
+    let rows = query_by_key(db, ALL, &[&worker.uuid(), &RESTRICTED.as_slice()]).await?;
     rows.iter().map(speaker).collect()
 }
 
@@ -162,7 +162,7 @@ pub async fn of_lanes(
     workers: &[WorkerId],
 ) -> Result<Vec<(WorkerId, Speaker)>, StoreError> {
     let ids: Vec<_> = workers.iter().map(|worker| worker.uuid()).collect();
-    let rows = read(db, OF_LANES, &[&ids, &RESTRICTED.as_slice()]).await?;
+    let rows = query_by_key(db, OF_LANES, &[&ids, &RESTRICTED.as_slice()]).await?;
     let read = |row: &Row| Ok((WorkerId::new(row.get(24)), speaker(row)?));
     rows.iter().map(read).collect()
 }
@@ -175,23 +175,8 @@ pub async fn one(
 ) -> Result<Option<Speaker>, StoreError> {
     let parameters: &[&(dyn ToSql + Sync)] =
         &[&worker.uuid(), &RESTRICTED.as_slice(), &phone.digits()];
-    let rows = read(db, ONE, parameters).await?;
+    let rows = query_by_key(db, ONE, parameters).await?;
     rows.first().map(speaker).transpose()
-}
-
-/// By key: a plan that was made when hardly a campaign was open, or a month was empty, must not
-/// read all of them later.
-async fn read(
-    db: &mut Client,
-    sql: &'static str,
-    parameters: &[&(dyn ToSql + Sync)],
-) -> Result<Vec<Row>, StoreError> {
-    let tx = db.transaction().await?;
-    tx.batch_execute(BY_KEY).await?;
-    let statement = tx.prepare_cached(sql).await?;
-    let rows = tx.query(&statement, parameters).await?;
-    tx.commit().await?;
-    Ok(rows)
 }
 
 fn speaker(row: &Row) -> Result<Speaker, StoreError> {

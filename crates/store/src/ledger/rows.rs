@@ -6,6 +6,11 @@ use tokio_postgres::types::ToSql;
 
 use crate::lanes::Tenure;
 
+/// `WITH ORDINALITY` counts from 1.
+pub(super) fn place(ordinality: i64) -> usize {
+    usize::try_from(ordinality).map_or(0, |place| place.saturating_sub(1))
+}
+
 /// The columns that claims and conclusions share, as arrays.
 pub(super) struct Rows<'a> {
     workers: Vec<uuid::Uuid>,

@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
 use crate::column::phone;
-use crate::plan::BY_KEY;
+use crate::plan::{BY_KEY, query_by_key};
 use crate::{Client, GenericClient, StoreError};
 
 /// A message without an ack, and the worker that may know of it.
@@ -148,13 +148,9 @@ pub async fn claim_due_asks(
     after: Duration,
     batch: i64,
 ) -> Result<Vec<Ask>, StoreError> {
-    let tx = client.transaction().await?;
-    tx.batch_execute(BY_KEY).await?;
-    let statement = tx.prepare_cached(CLAIM_DUE).await?;
     let (after, nobody_max) = (after.as_secs_f64(), NOBODY_MAX.as_secs_f64());
     let parameters: &[&(dyn ToSql + Sync)] = &[&after, &batch, &LOOKED_THROUGH, &nobody_max];
-    let rows = tx.query(&statement, parameters).await?;
-    tx.commit().await?;
+    let rows = query_by_key(client, CLAIM_DUE, parameters).await?;
     let asks = rows.iter().map(|row| {
         Ok(Ask {
             sender: phone(row.get(0))?,
