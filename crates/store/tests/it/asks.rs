@@ -5,11 +5,11 @@ use std::time::Duration;
 use models::phone::PhoneNumber;
 use store::GenericClient as _;
 use store::ledger::Claim;
-use store::receipts::{Report, claim_due_asks, note_unheard, record};
+use store::receipts::{claim_due_asks, note_unheard};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, phone, session, worker};
-use crate::ledger::{Scene, scene};
+use crate::ledger::scene;
 
 const AFTER: Duration = Duration::from_secs(120);
 
@@ -116,25 +116,13 @@ async fn of_what_is_on_its_way_nobody_is_asked() {
     assert_eq!(claimed(&scene.db, 9).await, ["3EB0"]);
 }
 
-async fn reported(scene: &Scene, id: &str, ack: i16) {
-    let report = Report {
-        sender: phone(1),
-        generation: 1,
-        message_id: id.to_owned(),
-        ack,
-        at: None,
-    };
-    let mut client = scene.db.store.client().await.unwrap();
-    record(&mut client, &[report]).await.unwrap();
-}
-
 /// A report that the message's status tells is not written to its receipt.
 #[tokio::test]
 async fn of_what_was_delivered_nobody_is_asked() {
     let scene = scene(2).await;
     for (ordinal, id, ack) in [(0, "A", 1), (1, "B", 2)] {
         scene.accepted_by(ordinal, id).await;
-        reported(&scene, id, ack).await;
+        scene.ack(id, ack).await;
     }
     let client = scene.db.store.client().await.unwrap();
     let sql = "SELECT ack FROM receipts ORDER BY message_id";
@@ -148,7 +136,7 @@ async fn of_what_was_delivered_nobody_is_asked() {
     // Marked all the same, by who looked at the very moment: the next report ends it.
     let marked = "UPDATE receipts SET ask_at = now() WHERE message_id = 'B'";
     client.execute(marked, &[]).await.unwrap();
-    reported(&scene, "B", 2).await;
+    scene.ack("B", 2).await;
     let sql = "SELECT count(*) FROM receipts WHERE ask_at IS NOT NULL";
     let asked: i64 = client.query_one(sql, &[]).await.unwrap().get(0);
     assert_eq!(asked, 0);

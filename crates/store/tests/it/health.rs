@@ -173,12 +173,7 @@ async fn a_session_that_came_back_does_not_end_what_whatsapp_imposed() {
         .sql("UPDATE sessions SET status_at = clock_timestamp()")
         .await;
     let rest = || async {
-        let speaker = store::roster::one(
-            &mut scene.db.store.client().await.unwrap(),
-            scene.tenure.worker,
-            &phone(1),
-        )
-        .await;
+        let speaker = scene.speaker().await;
         speaker.unwrap().unwrap().resting_for.unwrap_or_default()
     };
     assert!(
@@ -246,12 +241,7 @@ async fn a_restriction_that_a_worker_answers_with_is_one_of_the_row() {
         assert_eq!(scene.rest().await, locked(1, ordinal + 1));
         scene.rest_is_over().await;
     }
-    let speaker = store::roster::one(
-        &mut scene.db.store.client().await.unwrap(),
-        scene.tenure.worker,
-        &phone(1),
-    )
-    .await;
+    let speaker = scene.speaker().await;
     assert_eq!(speaker.unwrap().unwrap().rests, 2, "the sender doubles it");
     assert!(scene.restrict(None).await);
     assert_eq!(scene.rest().await, locked(4, 3));

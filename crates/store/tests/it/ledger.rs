@@ -7,9 +7,11 @@ use models::ids::{CampaignId, ReplicaId};
 use models::message::{MessageKey, MessageStatus};
 use models::phone::PhoneNumber;
 use store::GenericClient as _;
+use store::StoreError;
 use store::campaigns;
 use store::lanes::Tenure;
 use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Proof, Written};
+use store::roster::{self, Speaker};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, kill, phone, replica, session, take, worker};
@@ -70,6 +72,12 @@ impl Scene {
         ledger::write(&mut client, self.replica, conclusions, claims)
             .await
             .unwrap()
+    }
+
+    /// The scene's number as its lane's roster has it.
+    pub(crate) async fn speaker(&self) -> Result<Option<Speaker>, StoreError> {
+        let mut client = self.db.store.client().await.unwrap();
+        roster::one(&mut client, self.tenure.worker, &phone(1)).await
     }
 
     pub(crate) async fn send(&self, ordinal: i32, outcome: Outcome) -> Option<CampaignStatus> {
@@ -255,13 +263,7 @@ async fn what_was_not_sent_waits_and_costs_no_attempt() {
         Some(CampaignStatus::InProgress)
     );
     let client = scene.db.store.client().await.unwrap();
-    let speaker = store::roster::one(
-        &mut scene.db.store.client().await.unwrap(),
-        scene.tenure.worker,
-        &phone(1),
-    )
-    .await
-    .unwrap();
+    let speaker = scene.speaker().await.unwrap();
     let speaker = speaker.unwrap();
     assert!(
         speaker
@@ -299,12 +301,7 @@ async fn a_session_that_came_back_ends_its_rest_and_nothing_else_does() {
         scene.send(0, again).await;
         let client = scene.db.store.client().await.unwrap();
         let speaker = || async {
-            let found = store::roster::one(
-                &mut scene.db.store.client().await.unwrap(),
-                scene.tenure.worker,
-                &phone(1),
-            )
-            .await;
+            let found = scene.speaker().await;
             found.unwrap().unwrap()
         };
         assert!(speaker().await.resting_for.is_some());

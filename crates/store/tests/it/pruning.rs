@@ -10,7 +10,7 @@ use store::ledger::Outcome;
 use store::unknown::{Resolution, settle};
 use store::{campaigns, receipts, reconcile, roster, story};
 
-use crate::fixture::{DEAD_AFTER, phone};
+use crate::fixture::DEAD_AFTER;
 use crate::ledger::{Scene, again, cause, scene};
 
 /// What the server said to connections that were told to listen.
@@ -137,13 +137,7 @@ async fn sending(scene: &Scene, month: &str) {
     only(month, "said");
     scene.write(&[scene.conclusion(0, again(true))], &[]).await;
     only(month, "conclude");
-    roster::one(
-        &mut scene.db.store.client().await.unwrap(),
-        worker,
-        &phone(1),
-    )
-    .await
-    .unwrap();
+    scene.speaker().await.unwrap();
     only(month, "roster of a number");
     scene.accepted_by(1, "B").await;
     only(month, "claim and conclude");
