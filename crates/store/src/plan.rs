@@ -16,12 +16,14 @@ use crate::{Client, GenericClient, StoreError};
 
 /// For the rest of a transaction. What is switched off counts as endlessly dear where nothing else
 /// will do, and for what is dear the server compiles code first: half a second for a statement that
-/// opens a year of months.
+/// opens a year of months. And a list of few looks cheaper with a plan for that very list, which
+/// the server then makes each time: 2.4 ms for one report, which is applied in 0.8.
 macro_rules! by_key {
     () => {
         "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
         SET LOCAL enable_mergejoin = off; SET LOCAL enable_material = off;
-        SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off"
+        SET LOCAL enable_bitmapscan = off; SET LOCAL jit = off;
+        SET LOCAL plan_cache_mode = force_generic_plan"
     };
 }
 pub(crate) use by_key;

@@ -48,6 +48,25 @@ async fn ledger(scene: &Scene) -> (Vec<(String, i16)>, Vec<i16>) {
     )
 }
 
+/// A group of one looks cheaper when it is planned for itself, and making that plan takes several
+/// times what running it takes.
+#[tokio::test]
+async fn a_lone_report_runs_by_the_plan_that_is_kept() {
+    let scene = scene(1).await;
+    scene.accepted_by(0, "A").await;
+    // A pooler's connection keeps no statement.
+    let store = store::Store::new(&scene.db.direct_url, 1).unwrap();
+    let mut client = store.client().await.unwrap();
+    for ack in [1, 2, 3, 3, 3, 3, 3, 3] {
+        let reports = [report("A", ack, 1)];
+        receipts::record(&mut client, &reports).await.unwrap();
+    }
+    let sql = "SELECT generic_plans, custom_plans FROM pg_prepared_statements
+        WHERE statement ~ '^\\s+WITH looked AS'";
+    let row = client.query_one(sql, &[]).await.unwrap();
+    assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (8, 0));
+}
+
 #[tokio::test]
 async fn known_and_unknown_repeated_and_former_reports_come_in_one_group() {
     let scene = scene(3).await;
