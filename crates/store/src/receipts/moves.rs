@@ -13,7 +13,8 @@ use crate::{GenericClient, StoreError};
 // new status tells the report, else the receipt's. What is no news may have something to move all
 // the same; what is of nobody yet is inserted. Whoever else makes one of these rows, or moves one
 // of these messages, holds its number, as we do: a message or a number that was read stays where it
-// lies and is found there again. A receipt may be marked meanwhile, and is found by its key.
+// lies and is found there again; its key stands beside, because a month that was empty when the
+// plan was made is read by that. A receipt may be marked meanwhile, and is found by its key.
 //
 // A campaign that is complete may lose or gain its errors; one that this completes ends now. An ack
 // ends a number's silence at once. It ends a row of restrictions too, but says nothing of one under
@@ -90,7 +91,7 @@ const APPLY: &str = "
                     WHEN 2 THEN 'ack_device' WHEN 3 THEN 'ack_read' ELSE 'ack_played' END)
         FROM judged j
         WHERE j.best AND j.becomes IS NOT NULL AND m.campaign_id = j.campaign_id
-            AND m.ctid = j.place
+            AND m.ordinal = j.ordinal AND m.ctid = j.place
         RETURNING m.campaign_id, m.ordinal, j.sender, j.was, j.becomes
     ), recalled AS (
         -- It was said by an earlier id, which WhatsApp took: its conclusion, which looks at the id
@@ -98,7 +99,7 @@ const APPLY: &str = "
         UPDATE messages m SET waha_message_id = j.message_id FROM judged j
         WHERE j.best AND (j.was = 1 OR j.was = 2 AND j.becomes IS NULL) AND j.ack >= 1
             AND j.carried IS DISTINCT FROM j.message_id
-            AND m.campaign_id = j.campaign_id AND m.ctid = j.place
+            AND m.campaign_id = j.campaign_id AND m.ordinal = j.ordinal AND m.ctid = j.place
             AND NOT EXISTS (SELECT FROM receipts r WHERE r.sender = j.sender
                 AND r.message_id = m.waha_message_id AND r.ack >= j.ack)
     ), settled AS (
