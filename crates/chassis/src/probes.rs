@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use actix_web::web::{Data, ServiceConfig, get};
 use actix_web::{App, HttpResponse, HttpServer};
 use serde::Serialize;
+use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 use crate::Shutdown;
@@ -129,14 +130,29 @@ async fn metrics() -> HttpResponse {
         .body(crate::metrics::render())
 }
 
-/// Binds `listen`. Port 0 takes any free one; ask the listener which.
+/// Binds `listen`, within a tokio runtime. Port 0 takes any free one; ask the listener which.
+///
+/// As many connections as the system lets (`net.core.somaxconn`) may wait to be accepted: a fleet
+/// comes back all at once after an outage, and one that finds no room tries again only a second
+/// later. The standard library asks for 128.
 ///
 /// # Errors
 /// When the address cannot be had; the message names it.
 pub fn bind(listen: SocketAddr) -> io::Result<TcpListener> {
-    TcpListener::bind(listen).map_err(|cause| {
+    try_bind(listen).map_err(|cause| {
         io::Error::new(cause.kind(), format!("cannot listen on {listen}: {cause}"))
     })
+}
+
+fn try_bind(listen: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match listen {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Who starts again must not wait for the former's last connections to be forgotten.
+    socket.set_reuseaddr(true)?;
+    socket.bind(listen)?;
+    socket.listen(u32::MAX)?.into_std()
 }
 
 /// Serves the three routes and nothing else until `shutdown`.
@@ -165,6 +181,8 @@ pub async fn serve(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use actix_web::http::StatusCode;
     use actix_web::test;
 
@@ -204,6 +222,23 @@ mod tests {
         let readiness = Readiness::new();
         assert_eq!(ask(&readiness, "/livez").await.0, StatusCode::OK);
         assert_eq!(ask(&readiness, "/metrics").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn a_fleet_that_comes_back_at_once_finds_room() {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts any of them.
+        let mut waiting = Vec::new();
+        for n in 0..500 {
+            let connect = tokio::net::TcpStream::connect(address);
+            let connected = tokio::time::timeout(Duration::from_secs(20), connect).await;
+            waiting.push(
+                connected
+                    .unwrap_or_else(|_| panic!("no room after {n}"))
+                    .unwrap(),
+            );
+        }
     }
 
     #[tokio::test]
