@@ -1,6 +1,7 @@
 //! HTTP: from a raw request to the worker or control call that it is for.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use actix_web::web::{Data, Payload, Query};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tracing::error;
 
 use crate::StartError;
@@ -28,12 +30,23 @@ const DRAIN_MAX: usize = 4 * BODY_MAX;
 /// must not reuse one that is older.
 const KEEP_ALIVE_SECONDS: u64 = 75;
 
+/// Connections that may wait to be accepted: a sender speaks to thousands of our workers at once.
+const BACKLOG: u32 = 4_096;
+
 /// Listens on 127.0.0.1 and tells the port.
 pub(crate) fn listen(port: u16) -> Result<(TcpListener, u16), StartError> {
     let cause = |cause| StartError::Listen { port, cause };
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map_err(cause)?;
+    let listener = try_listen(port).map_err(cause)?;
     let bound = listener.local_addr().map_err(cause)?.port();
     Ok((listener, bound))
+}
+
+fn try_listen(port: u16) -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    // A worker that comes back takes its own port again.
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, port).into())?;
+    socket.listen(BACKLOG)?.into_std()
 }
 
 /// Serves HTTP on a listener until its handle is stopped.
@@ -50,7 +63,6 @@ pub(crate) fn open(
     });
     let server = server
         .workers(threads)
-        .backlog(4_096)
         .max_connections(100_000)
         .keep_alive(Duration::from_secs(KEEP_ALIVE_SECONDS))
         // Node waits a minute for a request's head; the server's own 5 s would close connections
