@@ -9,6 +9,7 @@
 //! another join. One whole campaign is named by a parameter of its own: a list in a parameter
 //! prunes nothing.
 
+use futures_util::future::join3;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -38,10 +39,17 @@ pub(crate) async fn query_by_key(
     sql: &'static str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, StoreError> {
-    let tx = client.transaction().await?;
-    tx.batch_execute(BY_KEY).await?;
-    let statement = tx.prepare_cached(sql).await?;
-    let rows = tx.query(&statement, parameters).await?;
-    tx.commit().await?;
+    let statement = client.prepare_cached(sql).await?;
+    // All of it leaves at once, and the end whatever becomes of the statement: after a failure it
+    // rolls back.
+    let (begun, rows, ended) = join3(
+        client.batch_execute(concat!("BEGIN; ", by_key!())),
+        client.query(&statement, parameters),
+        client.batch_execute("COMMIT"),
+    )
+    .await;
+    begun?;
+    let rows = rows?;
+    ended?;
     Ok(rows)
 }

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::join;
 use models::campaign::{CampaignStatus, Counts};
 use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
@@ -88,11 +87,13 @@ pub async fn accept(
 
 /// The same for several campaigns, each with few recipients, at once: those whose number has a
 /// session are stored, all of them or none.
-pub async fn accept_few(db: &Client, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
+pub async fn accept_few(
+    db: &mut Client,
+    group: &[Submitted],
+) -> Result<Vec<Acceptance>, StoreError> {
     let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
-    // Both leave at once: the look is answered one round trip after the statement it follows.
-    let (stored, prospects) = join(in_one_statement(db, group), prospects(db, &campaigns)).await;
-    let (stored, mut prospects) = (stored?, prospects.unwrap_or_default());
+    let stored = in_one_statement(db, group).await?;
+    let mut prospects = prospects(db, &campaigns).await.unwrap_or_default();
     let answer = |(new, recipients): &Submitted| match stored.get(&new.id) {
         None => Acceptance::SenderUnknown,
         Some(created_at) => {

@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::NewCampaign;
 use crate::column::duration;
-use crate::{GenericClient, StoreError};
+use crate::plan::query_by_key;
+use crate::{Client, StoreError};
 
 /// What lies before a campaign of which nothing was sent yet. Times are the database's.
 #[derive(Debug, Clone, Copy)]
@@ -35,13 +36,14 @@ pub struct Prospect {
 /// the campaign's status; counting them for each new campaign would cost more than storing it.
 const COUNTED_MAX: i64 = 50;
 
-/// One look for any number of campaigns; who speaks on a worker is counted once for all of its
-/// senders. The limits of one keep the planner from reading all open campaigns for it; the lists
-/// come in by subqueries, or it would plan anew for each group of less than ten.
+/// One look for any number of campaigns, run by key; who speaks on a worker is counted once for all
+/// of its senders. That a campaign is older is asked of those of its number alone, by a test that
+/// no index knows: ids are in the order of time, so that the way through all older ones of anybody
+/// looks short to the planner wherever a few numbers have most of the campaigns.
 const PROSPECT: &str = "
     WITH asked AS MATERIALIZED (
         SELECT a.phone, a.campaign, s.worker_id
-        FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS a (phone, campaign)
+        FROM unnest($1::text[], $2::uuid[]) AS a (phone, campaign)
         LEFT JOIN sessions s ON s.phone = a.phone AND s.wanted <> 'GONE'
     ), crowds AS MATERIALIZED (
         SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (
@@ -61,20 +63,20 @@ const PROSPECT: &str = "
         SELECT count(*) AS campaigns, COALESCE(sum(o.open), 0)::bigint AS messages
         FROM (SELECT total - sent - delivered - read - failed - cancelled - suppressed - unknown
                 AS open
-            FROM campaigns WHERE sender = a.phone AND completed_at IS NULL AND id < a.campaign
+            FROM campaigns WHERE sender = a.phone AND completed_at IS NULL
+                AND (id < a.campaign) IS TRUE
             LIMIT $3) o
     ) e";
 
 /// What lies before each of these campaigns whose sender is known.
 pub(super) async fn prospects(
-    db: &impl GenericClient,
+    db: &mut Client,
     campaigns: &[&NewCampaign],
 ) -> Result<HashMap<CampaignId, Prospect>, StoreError> {
     let phones: Vec<&str> = campaigns.iter().map(|new| new.sender.digits()).collect();
     let ids: Vec<Uuid> = campaigns.iter().map(|new| new.id.uuid()).collect();
-    let statement = db.prepare_cached(PROSPECT).await?;
     let limit = COUNTED_MAX + 1;
-    let rows = db.query(&statement, &[&phones, &ids, &limit]).await?;
+    let rows = query_by_key(db, PROSPECT, &[&phones, &ids, &limit]).await?;
     Ok(rows.iter().map(read).collect())
 }
 

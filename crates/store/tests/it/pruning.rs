@@ -4,13 +4,17 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use models::ids::{CampaignId, TraceId};
+use models::template::Variables;
 use serde_json::Value;
-use store::GenericClient;
+use store::campaigns::{Acceptance, NewCampaign};
 use store::ledger::Outcome;
 use store::unknown::{Resolution, settle};
+use store::{GenericClient, Spool};
 use store::{campaigns, receipts, reconcile, roster, story};
+use uuid::Uuid;
 
-use crate::fixture::DEAD_AFTER;
+use crate::fixture::{DEAD_AFTER, phone};
 use crate::ledger::{Scene, again, cause, scene};
 
 /// What the server said to connections that were told to listen.
@@ -225,6 +229,55 @@ async fn losing(scene: &Scene, month: &str, by_force: bool) {
     }
 }
 
+/// Most rows of campaigns that one node of these plans read at once.
+fn most_campaigns_read(node: &Value) -> u64 {
+    let number = |name: &str| node[name].as_u64().unwrap_or_default();
+    let read = match node["Relation Name"].as_str() {
+        Some("campaigns") => number("Actual Rows") + number("Rows Removed by Filter"),
+        _ => 0,
+    };
+    let below = node["Plans"].as_array().into_iter().flatten();
+    below.map(most_campaigns_read).fold(read, u64::max)
+}
+
+/// A few numbers have thousands of open campaigns each: what lies before a new one is read from
+/// those of its own number, and no more of them than are counted.
+async fn accepting(scene: &Scene) {
+    let crowd =
+        "INSERT INTO senders (phone) SELECT (490000 + n)::text FROM generate_series(1, 32) n;
+        INSERT INTO campaigns (id, sender, template, total, trace_id)
+        SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, phone, '', 1,
+            gen_random_uuid()
+        FROM (SELECT phone, row_number() OVER (ORDER BY phone) AS place FROM senders) d,
+            generate_series(0, 9000) n
+        WHERE n % (SELECT count(*) FROM senders) = place - 1;
+        ANALYZE";
+    let mut client = scene.db.store.client().await.unwrap();
+    client.batch_execute(crowd).await.unwrap();
+    plans();
+    let mut recipients = Spool::new(1 << 16, &std::env::temp_dir());
+    recipients.push(phone(77).key(), None).unwrap();
+    let new = NewCampaign {
+        id: CampaignId::new(Uuid::now_v7()),
+        sender: phone(1),
+        template: "hello".to_owned(),
+        variables: Variables::new(),
+        media_url: None,
+        duplicates_removed: 0,
+        trace_id: TraceId::new(Uuid::now_v7()),
+    };
+    let accepted = campaigns::accept_few(&mut client, &[(new, recipients)]).await;
+    assert!(matches!(accepted.unwrap()[0], Acceptance::Accepted(_)));
+    let read = plans()
+        .iter()
+        .map(|plan| most_campaigns_read(&plan["Plan"]))
+        .max();
+    assert!(
+        read > Some(20) && read < Some(60),
+        "{read:?} campaigns were read"
+    );
+}
+
 #[tokio::test]
 async fn other_months_are_not_looked_into() {
     log::set_logger(&EAR).unwrap();
@@ -234,6 +287,7 @@ async fn other_months_are_not_looked_into() {
         sending(&scene, &month).await;
         looking(&scene, &month).await;
         ending(&scene, &month).await;
+        accepting(&scene).await;
         scene.sql("SELECT count(*) FROM messages").await;
         let mut found = Vec::new();
         for plan in plans() {
