@@ -233,11 +233,8 @@ mod tests {
         for n in 0..500 {
             let connect = tokio::net::TcpStream::connect(address);
             let connected = tokio::time::timeout(Duration::from_secs(20), connect).await;
-            waiting.push(
-                connected
-                    .unwrap_or_else(|_| panic!("no room after {n}"))
-                    .unwrap(),
-            );
+            let connected = connected.unwrap_or_else(|_| panic!("no room after {n}"));
+            waiting.push(connected.unwrap());
         }
     }
 

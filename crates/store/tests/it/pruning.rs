@@ -4,18 +4,15 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use models::ids::{CampaignId, TraceId};
-use models::template::Variables;
 use serde_json::Value;
-use store::campaigns::{Acceptance, NewCampaign};
+use store::GenericClient;
 use store::ledger::Outcome;
 use store::unknown::{Resolution, settle};
-use store::{GenericClient, Spool};
 use store::{campaigns, receipts, reconcile, roster, story};
-use uuid::Uuid;
 
-use crate::fixture::{DEAD_AFTER, phone};
+use crate::fixture::DEAD_AFTER;
 use crate::ledger::{Scene, again, cause, scene};
+use crate::unnamed::accept;
 
 /// What the server said to connections that were told to listen.
 static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
@@ -255,19 +252,7 @@ async fn accepting(scene: &Scene) {
     let mut client = scene.db.store.client().await.unwrap();
     client.batch_execute(crowd).await.unwrap();
     plans();
-    let mut recipients = Spool::new(1 << 16, &std::env::temp_dir());
-    recipients.push(phone(77).key(), None).unwrap();
-    let new = NewCampaign {
-        id: CampaignId::new(Uuid::now_v7()),
-        sender: phone(1),
-        template: "hello".to_owned(),
-        variables: Variables::new(),
-        media_url: None,
-        duplicates_removed: 0,
-        trace_id: TraceId::new(Uuid::now_v7()),
-    };
-    let accepted = campaigns::accept_few(&mut client, &[(new, recipients)]).await;
-    assert!(matches!(accepted.unwrap()[0], Acceptance::Accepted(_)));
+    accept(&mut client, 1).await;
     let read = plans()
         .iter()
         .map(|plan| most_campaigns_read(&plan["Plan"]))

@@ -22,7 +22,8 @@ async fn left_behind(client: &Client) -> Vec<String> {
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-async fn accept(client: &mut Client, recipients: u32) -> CampaignId {
+/// Accepts a campaign of the first number.
+pub(crate) async fn accept(client: &mut Client, recipients: u32) -> CampaignId {
     let id = Uuid::now_v7();
     let campaign = NewCampaign {
         id: CampaignId::new(id),
