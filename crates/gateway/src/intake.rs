@@ -119,8 +119,8 @@ async fn write(store: Store, group: Vec<Waiting>) {
 }
 
 async fn together(store: &Store, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
-    let mut client = store.client().await?;
-    ledger::accept_few(&mut client, group).await
+    let client = store.client().await?;
+    ledger::accept_few(&client, group).await
 }
 
 /// Tells everybody of a group what came of it. Whoever asked may have gone: the campaign stays.

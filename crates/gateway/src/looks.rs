@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use models::ids::CampaignId;
 use store::campaigns::{self as ledger, Campaign, Situation};
-use store::{GenericClient, Store, StoreError};
+use store::{Client, Store, StoreError};
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::problem::Problem;
@@ -142,7 +142,7 @@ impl Looks {
 /// # Errors
 /// When the database is away.
 pub async fn with_situations(
-    db: &impl GenericClient,
+    db: &Client,
     rows: Vec<Campaign>,
     dead_after: Duration,
 ) -> Result<Vec<Looked>, StoreError> {

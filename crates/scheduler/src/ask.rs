@@ -24,7 +24,7 @@ pub(crate) async fn ask_due(fleet: &Arc<Fleet>, hands: &Hands) -> Result<(), Sto
     if batch == 0 {
         return Ok(());
     }
-    for ask in claim_due_asks(&mut db, fleet.settings.ask_after, batch).await? {
+    for ask in claim_due_asks(&db, fleet.settings.ask_after, batch).await? {
         let fleet = Arc::clone(fleet);
         hands.take(async move { question(&fleet, &ask).await });
     }

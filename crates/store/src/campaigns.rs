@@ -16,6 +16,19 @@ use crate::column::{phone, unreadable};
 use crate::flight::{flight, sending, standing, status};
 use crate::{GenericClient, StoreError};
 
+/// Who speaks on the workers of what was asked for, counted once for all of a worker's numbers.
+/// To be run by key: for a number without open campaigns the planner must not read everybody's.
+macro_rules! crowds {
+    () => {
+        "crowds AS MATERIALIZED (
+            SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (
+                    SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL LIMIT 1
+                ) one WHERE o.worker_id = w.worker_id) AS speakers
+            FROM (SELECT DISTINCT worker_id FROM asked WHERE worker_id IS NOT NULL) w
+        )"
+    };
+}
+
 mod accept;
 mod cancel;
 mod copy;

@@ -35,13 +35,13 @@ pub(crate) const BY_KEY: &str = by_key!();
 /// Runs one statement by key, in a transaction of its own: a plan that was made when hardly a
 /// campaign was open, or a month was empty, must not read all of them later.
 pub(crate) async fn query_by_key(
-    client: &mut Client,
+    client: &Client,
     sql: &'static str,
     parameters: &[&(dyn ToSql + Sync)],
 ) -> Result<Vec<Row>, StoreError> {
     let statement = client.prepare_cached(sql).await?;
-    // All of it leaves at once, and the end whatever becomes of the statement: after a failure it
-    // rolls back.
+    // All of it leaves at once, so that nothing else comes between, and the end whatever becomes of
+    // the statement: after a failure it rolls back.
     let (begun, rows, ended) = join3(
         client.batch_execute(concat!("BEGIN; ", by_key!())),
         client.query(&statement, parameters),

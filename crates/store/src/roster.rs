@@ -151,14 +151,14 @@ const OF_LANES: &str = roster!(concat!(
 ));
 
 /// Everybody with something to say, or to settle, on a worker's lane.
-pub async fn all(db: &mut Client, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
+pub async fn all(db: &Client, worker: WorkerId) -> Result<Vec<Speaker>, StoreError> {
     let rows = query_by_key(db, ALL, &[&worker.uuid(), &RESTRICTED.as_slice()]).await?;
     rows.iter().map(speaker).collect()
 }
 
 /// The same of many lanes at once, each speaker with the worker that it is on.
 pub async fn of_lanes(
-    db: &mut Client,
+    db: &Client,
     workers: &[WorkerId],
 ) -> Result<Vec<(WorkerId, Speaker)>, StoreError> {
     let ids: Vec<_> = workers.iter().map(|worker| worker.uuid()).collect();
@@ -169,7 +169,7 @@ pub async fn of_lanes(
 
 /// One sender of a worker's lane; `None` when it has nothing to say there.
 pub async fn one(
-    db: &mut Client,
+    db: &Client,
     worker: WorkerId,
     phone: &PhoneNumber,
 ) -> Result<Option<Speaker>, StoreError> {

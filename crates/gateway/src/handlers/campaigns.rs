@@ -11,7 +11,7 @@ use models::template::Template;
 use store::campaigns::{
     self as ledger, Acceptance, Accepted, Campaign, Cancellation, Filter, NewCampaign,
 };
-use store::{GenericClient, Spool};
+use store::{Client, GenericClient, Spool};
 
 use crate::auth::MaybeAdmin;
 use crate::boundary::Trace;
@@ -80,7 +80,7 @@ fn sender_unknown(sender: &PhoneNumber) -> Problem {
 
 /// Campaigns with their outlooks, in their order.
 pub(super) async fn views(
-    db: &impl GenericClient,
+    db: &Client,
     gateway: &Gateway,
     rows: Vec<Campaign>,
 ) -> Result<Vec<CampaignView>, Problem> {

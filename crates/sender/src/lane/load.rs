@@ -139,15 +139,15 @@ async fn read(
     tenure: Tenure,
     only: Option<&PhoneNumber>,
 ) -> Result<Roster, StoreError> {
-    let mut client = store.client().await?;
+    let client = store.client().await?;
     let wake = lanes::wake(&client, replica, tenure).await?;
     let speakers = match only {
         _ if wake.is_none() => Vec::new(),
-        Some(phone) => roster::one(&mut client, tenure.worker, phone)
+        Some(phone) => roster::one(&client, tenure.worker, phone)
             .await?
             .into_iter()
             .collect(),
-        None => roster::all(&mut client, tenure.worker).await?,
+        None => roster::all(&client, tenure.worker).await?,
     };
     Ok(Roster { wake, speakers })
 }

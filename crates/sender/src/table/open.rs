@@ -81,7 +81,7 @@ impl Table {
 
     async fn open_batch(self: &Arc<Self>, batch: &[Opening]) -> Result<(), StoreError> {
         let context = &self.context;
-        let mut client = context.store.client().await?;
+        let client = context.store.client().await?;
         let tenures: Vec<_> = batch.iter().map(|opening| opening.tenure).collect();
         let facts = lanes::facts(&client, context.replica, &tenures).await?;
         let mut facts: HashMap<Tenure, LaneFacts> = facts.into_iter().collect();
@@ -98,7 +98,7 @@ impl Table {
         while !ours.is_empty() {
             let later = ours.split_off(readable(&ours));
             let read = std::mem::replace(&mut ours, later);
-            self.open_found(&mut client, read).await?;
+            self.open_found(&client, read).await?;
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Table {
     /// Reads the rosters of lanes and opens or parks each.
     async fn open_found(
         self: &Arc<Self>,
-        client: &mut Client,
+        client: &Client,
         found: Vec<Found>,
     ) -> Result<(), StoreError> {
         let asked_at = self.context.moments.now();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use futures_util::future::join;
 use models::campaign::{CampaignStatus, Counts};
 use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
@@ -10,7 +11,7 @@ use time::OffsetDateTime;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::prospect::{Prospect, prospects};
+use super::prospect::{PROSPECT, Prospect, prospects};
 use super::{Campaign, copy};
 use crate::spool::{Spool, SpooledRow, rows_of};
 use crate::{Client, GenericClient, StoreError};
@@ -87,13 +88,14 @@ pub async fn accept(
 
 /// The same for several campaigns, each with few recipients, at once: those whose number has a
 /// session are stored, all of them or none.
-pub async fn accept_few(
-    db: &mut Client,
-    group: &[Submitted],
-) -> Result<Vec<Acceptance>, StoreError> {
+pub async fn accept_few(db: &Client, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
     let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
-    let stored = in_one_statement(db, group).await?;
-    let mut prospects = prospects(db, &campaigns).await.unwrap_or_default();
+    // The look leaves right behind what it follows: both statements are known before.
+    db.prepare_cached(ONE_STATEMENT).await?;
+    db.prepare_cached(PROSPECT).await?;
+    let both = join(in_one_statement(db, group), prospects(db, &campaigns));
+    let (stored, prospects) = both.await;
+    let (stored, mut prospects) = (stored?, prospects.unwrap_or_default());
     let answer = |(new, recipients): &Submitted| match stored.get(&new.id) {
         None => Acceptance::SenderUnknown,
         Some(created_at) => {

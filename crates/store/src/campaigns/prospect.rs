@@ -36,21 +36,19 @@ pub struct Prospect {
 /// the campaign's status; counting them for each new campaign would cost more than storing it.
 const COUNTED_MAX: i64 = 50;
 
-/// One look for any number of campaigns, run by key; who speaks on a worker is counted once for all
-/// of its senders. That a campaign is older is asked of those of its number alone, by a test that
-/// no index knows: ids are in the order of time, so that the way through all older ones of anybody
-/// looks short to the planner wherever a few numbers have most of the campaigns.
-const PROSPECT: &str = "
+/// One look for any number of campaigns, run by key. That a campaign is older is asked of those of
+/// its number alone, by a test that no index knows: ids are in the order of time, so that the way
+/// through all older ones of anybody looks short to the planner wherever a few numbers have most of
+/// the campaigns.
+pub(super) const PROSPECT: &str = concat!(
+    "
     WITH asked AS MATERIALIZED (
         SELECT a.phone, a.campaign, s.worker_id
         FROM unnest($1::text[], $2::uuid[]) AS a (phone, campaign)
         LEFT JOIN sessions s ON s.phone = a.phone AND s.wanted <> 'GONE'
-    ), crowds AS MATERIALIZED (
-        SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (
-                SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL LIMIT 1) one
-            WHERE o.worker_id = w.worker_id) AS speakers
-        FROM (SELECT DISTINCT worker_id FROM asked WHERE worker_id IS NOT NULL) w
-    )
+    ), ",
+    crowds!(),
+    "
     SELECT a.campaign, now(), d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
         g.message_delay_ms, g.sender_switch_delay_ms, g.campaign_delay_ms,
         d.last_sent_at, d.campaign_ended_at, COALESCE(c.speakers, 0), e.campaigns, e.messages
@@ -66,11 +64,12 @@ const PROSPECT: &str = "
             FROM campaigns WHERE sender = a.phone AND completed_at IS NULL
                 AND (id < a.campaign) IS TRUE
             LIMIT $3) o
-    ) e";
+    ) e"
+);
 
 /// What lies before each of these campaigns whose sender is known.
 pub(super) async fn prospects(
-    db: &mut Client,
+    db: &Client,
     campaigns: &[&NewCampaign],
 ) -> Result<HashMap<CampaignId, Prospect>, StoreError> {
     let phones: Vec<&str> = campaigns.iter().map(|new| new.sender.digits()).collect();

@@ -9,11 +9,13 @@ use models::session::{SessionStatus, SessionWanted};
 use models::worker::WorkerHealth;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Campaign;
 use crate::column::{duration, unreadable};
-use crate::{GenericClient, StoreError};
+use crate::plan::query_by_key;
+use crate::{Client, StoreError};
 
 /// What surrounds a campaign of a sender. Times are the database's.
 #[derive(Debug, Clone)]
@@ -94,19 +96,17 @@ pub struct Earlier {
     pub messages: i64,
 }
 
-/// One look for any number of campaigns: a row for each that is open, or one without a campaign
-/// for a number that has none of them. Who speaks on a worker is counted once for all of its
-/// numbers, and a number's open campaigns are gone through once for all that were asked for.
-///
-/// Each part names its rows by key, in a subquery with a limit: the planner must not read a whole
-/// table because it was small when the plan was made. Lists come in by subqueries, which hides
-/// from it how long they are: a plan for the very list looks cheaper than one for any, so it would
-/// be made anew each time, for twice what running it takes. That the cursor has passed all
-/// messages says that none but retries are left; the months' tables need not be opened for it.
-const SITUATIONS: &str = "
+/// One look for any number of campaigns, run by key: a row for each that is open, or one without a
+/// campaign for a number that has none of them. A number's open campaigns are gone through once for
+/// all that were asked for; that they are older is asked as in [`super::prospect`], and OFFSET
+/// keeps the planner from going through everybody's for the sake of their order. That the cursor
+/// has passed all messages says that none but retries are left; the months' tables need not be
+/// opened for it.
+const SITUATIONS: &str = concat!(
+    "
     WITH asked AS MATERIALIZED (
         SELECT i.phone, i.newest, s.*
-        FROM unnest((SELECT $1::text[]), (SELECT $2::uuid[])) AS i (phone, newest)
+        FROM unnest($1::text[], $2::uuid[]) AS i (phone, newest)
         LEFT JOIN LATERAL (
             SELECT worker_id, status, wanted, reason, due_at, (
                 SELECT count(*) FROM sessions q WHERE o.worker_id IS NULL AND q.worker_id IS NULL
@@ -114,12 +114,9 @@ const SITUATIONS: &str = "
                 ) AS place
             FROM sessions o WHERE o.phone = i.phone AND o.wanted <> 'GONE' LIMIT 1
         ) s ON true
-    ), crowds AS MATERIALIZED (
-        SELECT w.worker_id, (SELECT count(*) FROM sessions o CROSS JOIN LATERAL (
-                SELECT FROM campaigns WHERE sender = o.phone AND completed_at IS NULL LIMIT 1) one
-            WHERE o.worker_id = w.worker_id) AS speakers
-        FROM (SELECT DISTINCT worker_id FROM asked WHERE worker_id IS NOT NULL) w
-    )
+    ), ",
+    crowds!(),
+    "
     SELECT now(), a.status, a.wanted, a.reason, a.due_at, a.place,
         w.name, w.health, w.health_reason, w.check_at, w.resting_until, w.rest_reason, c.speakers,
         d.message_delay_ms, d.sender_switch_delay_ms, d.campaign_delay_ms,
@@ -144,17 +141,19 @@ const SITUATIONS: &str = "
         FROM (
             SELECT id, next_ordinal, total, first_value(id) OVER older AS first,
                 count(*) OVER older - 1 AS ahead, sum(open) OVER older - open AS unsent
-            FROM (SELECT *, total - sent - delivered - read - failed - cancelled - suppressed
-                    - unknown AS open FROM campaigns) o
-            WHERE sender = a.phone AND completed_at IS NULL AND id <= a.newest
+            FROM (SELECT id, next_ordinal, total, total - sent - delivered - read - failed
+                    - cancelled - suppressed - unknown AS open
+                FROM campaigns WHERE sender = a.phone AND completed_at IS NULL
+                    AND (id <= a.newest) IS TRUE OFFSET 0) o
             WINDOW older AS (ORDER BY id ROWS UNBOUNDED PRECEDING)
-        ) line WHERE id = ANY ((SELECT $3::uuid[])::uuid[])
-    ) e ON true";
+        ) line WHERE id = ANY ($3::uuid[])
+    ) e ON true"
+);
 
 /// What surrounds campaigns that are not done, by their ids; of a number that is not known,
 /// nothing. A campaign that has ended since it was read has nothing before it.
 pub async fn situations(
-    db: &impl GenericClient,
+    db: &Client,
     campaigns: &[&Campaign],
     dead_after: Duration,
 ) -> Result<HashMap<CampaignId, Situation>, StoreError> {
@@ -170,11 +169,9 @@ pub async fn situations(
         .iter()
         .map(|campaign| campaign.id.uuid())
         .collect();
-    let statement = db.prepare_cached(SITUATIONS).await?;
     let dead_after = dead_after.as_secs_f64();
-    let rows = db
-        .query(&statement, &[&phones, &newest, &ids, &dead_after])
-        .await?;
+    let parameters: &[&(dyn ToSql + Sync)] = &[&phones, &newest, &ids, &dead_after];
+    let rows = query_by_key(db, SITUATIONS, parameters).await?;
     let (mut places, mut numbers) = (HashMap::new(), HashMap::new());
     for row in &rows {
         numbers.insert(row.get::<_, &str>(29), row);

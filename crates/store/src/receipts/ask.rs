@@ -144,7 +144,7 @@ const CLAIM_DUE: &str = "
 
 /// Takes messages that have been without an ack for `after`, oldest first, at most `batch`.
 pub async fn claim_due_asks(
-    client: &mut Client,
+    client: &Client,
     after: Duration,
     batch: i64,
 ) -> Result<Vec<Ask>, StoreError> {

@@ -256,8 +256,8 @@ async fn group(db: &TestDatabase, senders: &[PhoneNumber]) -> Vec<Option<Box<Acc
         .iter()
         .map(|sender| (campaign(sender), spool(2, "")));
     let small: Vec<_> = small.collect();
-    let mut client = db.store.client().await.unwrap();
-    let answers = accept_few(&mut client, &small).await.unwrap();
+    let client = db.store.client().await.unwrap();
+    let answers = accept_few(&client, &small).await.unwrap();
     assert_eq!(answers.len(), small.len());
     let answers = answers.into_iter().zip(small);
     answers

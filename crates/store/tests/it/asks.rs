@@ -29,8 +29,8 @@ async fn unreported(db: &TestDatabase, sender: &PhoneNumber, count: i32, age: Du
 }
 
 async fn claimed(db: &TestDatabase, batch: i64) -> Vec<String> {
-    let mut client = db.store.client().await.unwrap();
-    let asks = claim_due_asks(&mut client, AFTER, batch).await.unwrap();
+    let client = db.store.client().await.unwrap();
+    let asks = claim_due_asks(&client, AFTER, batch).await.unwrap();
     asks.into_iter().map(|ask| ask.message_id).collect()
 }
 

@@ -149,7 +149,7 @@ async fn the_roster_lists_senders_with_work_and_their_first_campaign() {
     let sql = "UPDATE sessions SET status = 'SCAN_QR_CODE' WHERE phone = $1";
     client.execute(sql, &[&phone(2).digits()]).await.unwrap();
 
-    let all = roster::all(&mut db.store.client().await.unwrap(), worker)
+    let all = roster::all(&db.store.client().await.unwrap(), worker)
         .await
         .unwrap();
     assert_eq!(
@@ -164,7 +164,7 @@ async fn the_roster_lists_senders_with_work_and_their_first_campaign() {
         "first come, first served"
     );
     assert!(
-        roster::one(&mut db.store.client().await.unwrap(), worker, &phone(3))
+        roster::one(&db.store.client().await.unwrap(), worker, &phone(3))
             .await
             .unwrap()
             .is_none()
@@ -402,11 +402,11 @@ async fn facts_and_rosters_of_many_lanes_are_those_of_each() {
     client.execute(sql, &[&resting]).await.unwrap();
 
     let workers: Vec<_> = tenures.iter().map(|tenure| tenure.worker).collect();
-    let mut reader = db.store.client().await.unwrap();
-    let many = roster::of_lanes(&mut reader, &workers).await.unwrap();
+    let reader = db.store.client().await.unwrap();
+    let many = roster::of_lanes(&reader, &workers).await.unwrap();
     let mut speakers = 0;
     for worker in workers {
-        let mut one = roster::all(&mut reader, worker).await.unwrap();
+        let mut one = roster::all(&reader, worker).await.unwrap();
         let mut of_many: Vec<_> = many.iter().filter(|(on, _)| *on == worker).collect();
         one.sort_by_key(|speaker| speaker.phone.digits().to_owned());
         of_many.sort_by_key(|(_, speaker)| speaker.phone.digits().to_owned());

@@ -76,8 +76,8 @@ impl Scene {
 
     /// The scene's number as its lane's roster has it.
     pub(crate) async fn speaker(&self) -> Result<Option<Speaker>, StoreError> {
-        let mut client = self.db.store.client().await.unwrap();
-        roster::one(&mut client, self.tenure.worker, &phone(1)).await
+        let client = self.db.store.client().await.unwrap();
+        roster::one(&client, self.tenure.worker, &phone(1)).await
     }
 
     pub(crate) async fn send(&self, ordinal: i32, outcome: Outcome) -> Option<CampaignStatus> {

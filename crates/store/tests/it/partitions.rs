@@ -256,7 +256,7 @@ async fn what_is_on_its_way_stays_so_when_its_number_comes_to_tell_it() {
     );
     let counts = store::campaigns::one(&client, id).await.unwrap().unwrap();
     assert_eq!(counts.counts.sending, 1);
-    let speaker = roster::one(&mut db.store.client().await.unwrap(), on, &phone(1))
+    let speaker = roster::one(&db.store.client().await.unwrap(), on, &phone(1))
         .await
         .unwrap()
         .unwrap();

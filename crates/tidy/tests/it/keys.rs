@@ -21,6 +21,10 @@ const WITHOUT: &[(&str, &str)] = &[
         "a session is removed with its number's open campaigns",
     ),
     (
+        "campaigns::crowds",
+        "an open campaign of each number on a worker",
+    ),
+    (
         "campaigns::situation::SITUATIONS",
         "campaigns' reasons: their numbers' earlier open campaigns",
     ),
