@@ -3,15 +3,20 @@
 //! There is no timer: a lone campaign is stored at once, and under load a group grows to what one
 //! write takes. A campaign is answered only when it is stored. One that finds no room here, or
 //! comes when the process is ending, is stored by itself: nobody is refused for being small.
+//!
+//! Where the database is lost between a campaign and its answer, nobody knows whether it is stored.
+//! Whoever submitted it would repeat it, and everybody would hear it twice; so its id, which no
+//! other campaign has, is brought before the database again until that is known.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chassis::Shutdown;
+use chassis::{Clock, Shutdown};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
+use models::ids::CampaignId;
 use store::campaigns::{self as ledger, Acceptance, Submitted};
-use store::{Store, StoreError};
+use store::{Client, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -28,13 +33,27 @@ const TURN: Duration = Duration::from_millis(50);
 /// Groups that may be late at once; each holds a connection.
 const LATE_MAX: usize = 3;
 
-type Answer = oneshot::Sender<Result<Acceptance, Problem>>;
+/// How long is tried to learn what came of a campaign whose storing was cut off.
+const RECALL_MAX: Duration = Duration::from_secs(10);
+/// How often, while the database is away.
+const RECALL_EVERY: Duration = Duration::from_millis(250);
+
+/// What came of handing a campaign to the ledger.
+enum Handed {
+    /// It is stored, or nothing of it is.
+    Known(Result<Acceptance, Problem>),
+    /// The database was lost on the way: it may be stored.
+    Cut(Box<Submitted>),
+}
+
+type Answer = oneshot::Sender<Handed>;
 type Waiting = (Submitted, Answer);
 
 /// The way into the ledger for campaigns of any size. Cheap to clone.
 #[derive(Clone)]
 pub struct Intake {
     store: Store,
+    clock: Clock,
     small: mpsc::Sender<Waiting>,
 }
 
@@ -45,32 +64,87 @@ pub struct Queue {
 }
 
 /// An intake, and its queue, which [`run`] must be given.
-pub fn queue(store: &Store) -> (Intake, Queue) {
+pub fn queue(store: &Store, clock: &Clock) -> (Intake, Queue) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let (store, small) = (store.clone(), sender);
+    let intake = Intake {
+        store: store.clone(),
+        clock: clock.clone(),
+        small: sender,
+    };
     let queue = Queue {
         store: store.clone(),
         small: receiver,
     };
-    (Intake { store, small }, queue)
+    (intake, queue)
 }
 
 impl Intake {
     /// Stores a campaign whole, or nothing of it.
     ///
     /// # Errors
-    /// When nothing is stored, because the database is away or a spool cannot be read.
+    /// When nothing is stored, because the database is away or a spool cannot be read; or, and then
+    /// it says so, when nobody knows.
     pub async fn store(&self, submitted: Submitted) -> Result<Acceptance, Problem> {
         if !ledger::has_few(&submitted.1) {
-            return Ok(alone(&self.store, submitted).await?);
+            return self.store_many(submitted).await;
         }
         let (answer, answered) = oneshot::channel();
-        match self.small.try_send((submitted, answer)) {
-            Ok(()) => answered.await.unwrap_or_else(|_| Err(gone())),
+        let handed = match self.small.try_send((submitted, answer)) {
+            Ok(()) => answered.await.map_err(|_| gone())?,
             Err(
                 mpsc::error::TrySendError::Full((submitted, _))
                 | mpsc::error::TrySendError::Closed((submitted, _)),
-            ) => Ok(alone(&self.store, submitted).await?),
+            ) => alone(&self.store, submitted).await,
+        };
+        match handed {
+            Handed::Known(stored) => stored,
+            Handed::Cut(submitted) => self.store_again(&submitted).await,
+        }
+    }
+
+    async fn store_many(&self, (new, recipients): Submitted) -> Result<Acceptance, Problem> {
+        let (kept, rows) = (new.clone(), recipients.len());
+        let mut client = self.store.client().await?;
+        let cause = match ledger::accept(&mut client, new, recipients).await {
+            Err(error) if error.is_unavailable() => error,
+            stored => return Ok(stored?),
+        };
+        drop(client);
+        let recall = self.until_known(kept.id, async |client| {
+            ledger::recall(client, &kept, rows).await
+        });
+        recall.await?.ok_or_else(|| Problem::database_away(cause))
+    }
+
+    /// Small enough to be stored anew: whichever attempt comes second finds it there.
+    async fn store_again(&self, submitted: &Submitted) -> Result<Acceptance, Problem> {
+        let again = self.until_known(submitted.0.id, async |client| {
+            ledger::accept_again(client, submitted).await
+        });
+        again.await
+    }
+
+    /// Tries for some time to learn what came of a campaign.
+    async fn until_known<T>(
+        &self,
+        id: CampaignId,
+        mut learn: impl AsyncFnMut(&mut Client) -> Result<T, StoreError>,
+    ) -> Result<T, Problem> {
+        let tries = async {
+            loop {
+                let learnt = match self.store.client().await {
+                    Ok(mut client) => learn(&mut client).await,
+                    Err(error) => Err(error),
+                };
+                match learnt {
+                    Err(error) if error.is_unavailable() => self.clock.sleep(RECALL_EVERY).await,
+                    known => return known,
+                }
+            }
+        };
+        match timeout(RECALL_MAX, tries).await {
+            Ok(known) => Ok(known?),
+            Err(_) => Err(Problem::perhaps_stored(id)),
         }
     }
 }
@@ -80,9 +154,16 @@ fn gone() -> Problem {
     Problem::not_yet("the gateway is stopping", 5)
 }
 
-async fn alone(store: &Store, (new, recipients): Submitted) -> Result<Acceptance, StoreError> {
-    let mut client = store.client().await?;
-    ledger::accept(&mut client, new, recipients).await
+/// Stores one small campaign by itself.
+async fn alone(store: &Store, submitted: Submitted) -> Handed {
+    let stored = match store.client().await {
+        Ok(client) => ledger::accept_again(&client, &submitted).await,
+        Err(error) => return Handed::Known(Err(error.into())),
+    };
+    match stored {
+        Err(error) if error.is_unavailable() => Handed::Cut(Box::new(submitted)),
+        stored => Handed::Known(stored.map_err(Problem::from)),
+    }
 }
 
 /// Stores groups until shutdown, and then what still waits.
@@ -113,14 +194,23 @@ pub async fn run(mut queue: Queue, shutdown: Shutdown) {
 
 async fn write(store: Store, group: Vec<Waiting>) {
     metrics::histogram!("gateway_accept_group_rows").record(group.len() as f64);
+    let client = match store.client().await {
+        Ok(client) => client,
+        Err(error) => return refuse(group, error),
+    };
     let (group, answers): (Vec<_>, Vec<_>) = group.into_iter().unzip();
-    let stored = together(&store, &group).await;
+    let stored = ledger::accept_few(&client, &group).await;
+    drop(client);
     answer(&store, stored, group.into_iter().zip(answers)).await;
 }
 
-async fn together(store: &Store, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
-    let client = store.client().await?;
-    ledger::accept_few(&client, group).await
+/// Nothing of them was handed to the database.
+fn refuse(group: Vec<Waiting>, error: StoreError) {
+    let cause = Arc::new(error);
+    for (_, answer) in group {
+        let refused = Problem::database_away(Arc::clone(&cause));
+        let _gone = answer.send(Handed::Known(Err(refused)));
+    }
 }
 
 /// Tells everybody of a group what came of it. Whoever asked may have gone: the campaign stays.
@@ -132,20 +222,18 @@ async fn answer(
     match stored {
         Ok(stored) => {
             for (accepted, (_, answer)) in stored.into_iter().zip(waiting) {
-                let _gone = answer.send(Ok(accepted));
+                let _gone = answer.send(Handed::Known(Ok(accepted)));
             }
         }
         Err(error) if error.is_unavailable() => {
-            let cause = Arc::new(error);
-            for (_, answer) in waiting {
-                let _gone = answer.send(Err(Problem::database_away(Arc::clone(&cause))));
+            for (submitted, answer) in waiting {
+                let _gone = answer.send(Handed::Cut(Box::new(submitted)));
             }
         }
         // One that the database refuses must not hold up the others.
         Err(_) => {
             for (submitted, answer) in waiting {
-                let stored = alone(store, submitted).await;
-                let _gone = answer.send(stored.map_err(Problem::from));
+                let _gone = answer.send(alone(store, submitted).await);
             }
         }
     }

@@ -247,6 +247,15 @@ impl Problem {
         Self::not_yet(detail, RETRY_DATABASE_SECS).because(error)
     }
 
+    /// The database was lost while it stored a campaign, and for long after.
+    pub fn perhaps_stored(campaign: CampaignId) -> Self {
+        let detail = format!(
+            "the database was lost while the campaign was being stored, and nobody knows whether it \
+             was: look at /api/status/{campaign} before you submit it again"
+        );
+        Self::not_yet(detail, RETRY_DATABASE_SECS)
+    }
+
     /// A worker that was asked something could not say.
     pub fn worker_away(error: &CallError) -> Self {
         Self::not_yet(format!("the session's worker cannot say: {error}"), 5)

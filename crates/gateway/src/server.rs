@@ -87,7 +87,7 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
         let written = acks::run(store.clone(), queue, process.shutdown.clone());
         process.supervisor.spawn("ack writer", written);
     }
-    let (intake, queue) = intake::queue(&store);
+    let (intake, queue) = intake::queue(&store, &process.clock);
     let stored = intake::run(queue, process.shutdown.clone());
     process.supervisor.spawn("intake", stored);
     Ok(Gateway {

@@ -35,7 +35,9 @@ mod copy;
 mod prospect;
 mod situation;
 
-pub use accept::{Acceptance, Accepted, NewCampaign, Submitted, accept, accept_few, has_few};
+pub use accept::{
+    Acceptance, Accepted, NewCampaign, Submitted, accept, accept_again, accept_few, has_few, recall,
+};
 pub use cancel::{Cancellation, cancel};
 pub(crate) use cancel::{abandon_in_flight, cancel_of};
 pub use prospect::Prospect;

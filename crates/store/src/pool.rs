@@ -16,8 +16,12 @@ use crate::{Client, GenericClient, Statements, StoreError};
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for the server's machine to acknowledge what was sent to it.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// Longest statement; cut by the server, so that none outlives the caller that gave up on it.
-const STATEMENT_MS_MAX: u32 = 60_000;
+/// What each connection asks of the server. No statement outlives the caller that gave up on it. And
+/// a caller whose machine vanished between two statements must not keep its locks until the
+/// kernel's own two hours are over: lanes that it holds could not be taken by anybody.
+const OPTIONS: &str = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=15s \
+    -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 \
+    -c tcp_user_timeout=15s";
 
 /// A pool of connections to the ledger. Cheap to clone.
 #[derive(Clone)]
@@ -37,9 +41,9 @@ impl Store {
         config.keepalives_idle(Duration::from_secs(30));
         // A server whose machine vanished answers nothing, not even that it is gone.
         config.tcp_user_timeout(SILENCE_MAX);
-        // A pooler knows no such option; there the server or the pooler must bound statements.
+        // A pooler knows no such options; there the server or the pooler must set them.
         if statements == Statements::Named && config.get_options().is_none() {
-            config.options(format!("-c statement_timeout={STATEMENT_MS_MAX}"));
+            config.options(OPTIONS);
         }
         let recycling = ManagerConfig {
             recycling_method: RecyclingMethod::Fast,

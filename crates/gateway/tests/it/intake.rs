@@ -101,3 +101,41 @@ async fn one_that_the_database_refuses_takes_no_other_with_it() {
     assert_eq!(app.number("SELECT count(*) FROM campaigns").await, 30);
     assert_eq!(app.number("SELECT count(*) FROM messages").await, 60);
 }
+
+/// Ends whatever waits for a lock in this test's database, once it does.
+async fn end_who_waits(app: &App) {
+    eventually("somebody waits and is ended", SOON, async || {
+        let end = "SELECT count(*) FROM (
+            SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock') ended";
+        (app.number(end).await > 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaign_whose_connection_is_lost_on_the_way_is_stored_once() {
+    let app = app().await;
+    app.session("42108077").await;
+    let many: Vec<String> = (0..200).map(|n| format!("21642{n:06}")).collect();
+    for recipients in [vec!["1234567".to_owned()], many] {
+        let mut db = app.db.client().await;
+        let lock = db.transaction().await.unwrap();
+        let sql = "SELECT FROM sessions WHERE phone = '42108077' FOR UPDATE";
+        lock.execute(sql, &[]).await.unwrap();
+        let body = json!({"sender_number": "42108077", "template": "Hi", "recipients": recipients});
+        let sent = app.post("/api/send", body);
+        let lost = async {
+            end_who_waits(&app).await;
+            lock.commit().await.unwrap();
+        };
+        let (answer, ()) = futures_util::future::join(sent, lost).await;
+        // Many are not kept for a second attempt; that nothing is stored is known, and said.
+        match recipients.len() {
+            1 => assert_eq!(answer.is(202)["total_messages"], 1),
+            _ => assert!(answer.is_problem(503, "unavailable").is_empty()),
+        }
+        assert_eq!(app.number("SELECT count(*) FROM campaigns").await, 1);
+    }
+    assert_eq!(app.number("SELECT count(*) FROM messages").await, 1);
+}

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use futures_util::future::join;
 use models::campaign::{CampaignStatus, Counts};
 use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
@@ -11,10 +10,10 @@ use time::OffsetDateTime;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
-use super::prospect::{PROSPECT, Prospect, prospects};
+use super::prospect::{Prospect, prospects};
 use super::{Campaign, copy};
 use crate::spool::{Spool, SpooledRow, rows_of};
-use crate::{Client, GenericClient, StoreError};
+use crate::{Client, GenericClient, StoreError, Transaction};
 
 /// A campaign to be accepted.
 #[derive(Debug, Clone)]
@@ -73,29 +72,73 @@ pub async fn accept(
     recipients: Spool,
 ) -> Result<Acceptance, StoreError> {
     if has_few(&recipients) {
-        let mut answers = accept_few(client, &[(campaign, recipients)]).await?;
-        return Ok(answers.pop().unwrap_or(Acceptance::SenderUnknown));
+        return accept_again(client, &(campaign, recipients)).await;
     }
     let rows = recipients.len();
-    let Some(created_at) = in_a_transaction(client, &campaign, recipients).await? else {
+    let created_at = in_a_transaction(client, &campaign, recipients).await?;
+    answer(client, &campaign, rows, created_at).await
+}
+
+/// Stores a campaign with few recipients, unless it is stored already: when an attempt was cut off,
+/// nobody knows what came of it, and it may even go on. Of two attempts one fails by the id.
+pub async fn accept_again(
+    client: &Client,
+    submitted: &Submitted,
+) -> Result<Acceptance, StoreError> {
+    let (campaign, recipients) = submitted;
+    match accept_few(client, std::slice::from_ref(submitted)).await {
+        Err(error) if error.constraint() == Some("campaigns_pkey") => {
+            let found = super::one(client, campaign.id).await?;
+            let created_at = found.map(|found| found.created_at);
+            answer(client, campaign, recipients.len(), created_at).await
+        }
+        answers => Ok(answers?.pop().unwrap_or(Acceptance::SenderUnknown)),
+    }
+}
+
+/// What became of a campaign with many recipients whose storing was cut off. Whoever may still be
+/// at it is waited for, so that one that is not stored never will be.
+pub async fn recall(
+    client: &mut Client,
+    campaign: &NewCampaign,
+    rows: usize,
+) -> Result<Option<Acceptance>, StoreError> {
+    let tx = client.transaction().await?;
+    let inserted = insert(&tx, campaign, rows).await;
+    tx.rollback().await?;
+    match inserted {
+        Err(error) if error.constraint() == Some("campaigns_pkey") => {
+            let found = super::one(client, campaign.id).await?;
+            let created_at = found.map(|found| found.created_at);
+            Ok(Some(answer(client, campaign, rows, created_at).await?))
+        }
+        // Its number is not even known.
+        Err(error) if error.constraint().is_none() => Err(error),
+        Ok(_) | Err(_) => Ok(None),
+    }
+}
+
+/// What is told of a campaign that was stored at that time, if it was.
+async fn answer(
+    client: &Client,
+    campaign: &NewCampaign,
+    rows: usize,
+    created_at: Option<OffsetDateTime>,
+) -> Result<Acceptance, StoreError> {
+    let Some(created_at) = created_at else {
         return Ok(Acceptance::SenderUnknown);
     };
-    let prospects = prospects(client, &[&campaign]).await;
-    let mut prospects = prospects.unwrap_or_default();
-    let prospect = prospects.remove(&campaign.id);
-    Ok(accepted(&campaign, rows, created_at, prospect))
+    let prospects = prospects(client, &[campaign]).await;
+    let prospect = prospects.unwrap_or_default().remove(&campaign.id);
+    Ok(accepted(campaign, rows, created_at, prospect))
 }
 
 /// The same for several campaigns, each with few recipients, at once: those whose number has a
 /// session are stored, all of them or none.
 pub async fn accept_few(db: &Client, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
     let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
-    // The look leaves right behind what it follows: both statements are known before.
-    db.prepare_cached(ONE_STATEMENT).await?;
-    db.prepare_cached(PROSPECT).await?;
-    let both = join(in_one_statement(db, group), prospects(db, &campaigns));
-    let (stored, prospects) = both.await;
-    let (stored, mut prospects) = (stored?, prospects.unwrap_or_default());
+    let stored = in_one_statement(db, group).await?;
+    let mut prospects = prospects(db, &campaigns).await.unwrap_or_default();
     let answer = |(new, recipients): &Submitted| match stored.get(&new.id) {
         None => Acceptance::SenderUnknown,
         Some(created_at) => {
@@ -269,16 +312,48 @@ async fn in_a_transaction(
     recipients: Spool,
 ) -> Result<Option<OffsetDateTime>, StoreError> {
     let tx = client.transaction().await?;
+    match write(&tx, campaign, recipients).await {
+        Ok(created_at) => {
+            tx.commit().await?;
+            Ok(created_at)
+        }
+        Err(error) => {
+            // Waited for: after a COPY that failed, PgBouncer 1.18 takes what comes behind the end
+            // of this transaction for part of it, and its answer never arrives.
+            let _gone = tx.rollback().await;
+            Err(error)
+        }
+    }
+}
+
+async fn write(
+    tx: &Transaction<'_>,
+    campaign: &NewCampaign,
+    recipients: Spool,
+) -> Result<Option<OffsetDateTime>, StoreError> {
     let (sender, rows) = (campaign.sender.digits(), recipients.len());
     let statement = tx.prepare_cached(SENDER).await?;
     if tx.query_opt(&statement, &[&sender]).await?.is_none() {
         return Ok(None);
     }
+    let created_at = insert(tx, campaign, rows).await?;
+    copy::messages(tx, campaign.id, recipients).await?;
+    let statement = tx.prepare_cached(OUTBOX).await?;
+    let ids = (campaign.id.uuid(), campaign.trace_id.uuid());
+    tx.execute(&statement, &[&ids.0, &sender, &ids.1]).await?;
+    Ok(Some(created_at))
+}
+
+async fn insert(
+    tx: &Transaction<'_>,
+    campaign: &NewCampaign,
+    rows: usize,
+) -> Result<OffsetDateTime, StoreError> {
     let variables = (!campaign.variables.is_empty()).then_some(Json(&campaign.variables));
     let statement = tx.prepare_cached(INSERT).await?;
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &campaign.id.uuid(),
-        &sender,
+        &campaign.sender.digits(),
         &campaign.template,
         &variables,
         &campaign.media_url,
@@ -286,11 +361,5 @@ async fn in_a_transaction(
         &campaign.duplicates_removed,
         &campaign.trace_id.uuid(),
     ];
-    let row = tx.query_one(&statement, parameters).await?;
-    copy::messages(&tx, campaign.id, recipients).await?;
-    let statement = tx.prepare_cached(OUTBOX).await?;
-    let ids = (campaign.id.uuid(), campaign.trace_id.uuid());
-    tx.execute(&statement, &[&ids.0, &sender, &ids.1]).await?;
-    tx.commit().await?;
-    Ok(Some(row.get(0)))
+    Ok(tx.query_one(&statement, parameters).await?.get(0))
 }

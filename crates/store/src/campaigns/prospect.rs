@@ -40,7 +40,7 @@ const COUNTED_MAX: i64 = 50;
 /// its number alone, by a test that no index knows: ids are in the order of time, so that the way
 /// through all older ones of anybody looks short to the planner wherever a few numbers have most of
 /// the campaigns.
-pub(super) const PROSPECT: &str = concat!(
+const PROSPECT: &str = concat!(
     "
     WITH asked AS MATERIALIZED (
         SELECT a.phone, a.campaign, s.worker_id

@@ -7,7 +7,8 @@ use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
 use models::template::Variables;
 use store::campaigns::{
-    Acceptance, Accepted, Cancellation, NewCampaign, accept, accept_few, cancel,
+    Acceptance, Accepted, Cancellation, NewCampaign, accept, accept_again, accept_few, cancel,
+    recall,
 };
 use store::{GenericClient, Spool, StoreError};
 use testkit::{TestDatabase, database};
@@ -302,4 +303,67 @@ async fn only_so_many_campaigns_before_one_are_counted() {
     let answers = group(&db, &many).await;
     let before = |n: usize| campaigns_before(&answers, n);
     assert_eq!([0, 50, 51].map(before), [Some(0), Some(50), None]);
+}
+
+#[tokio::test]
+async fn a_campaign_is_stored_once_however_often_it_is_brought() {
+    let (db, sender) = scene().await;
+    let small = (campaign(&sender), spool(2, ""));
+    let client = db.store.client().await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        match accept_again(&client, &small).await.unwrap() {
+            Acceptance::Accepted(accepted) => seen.push(accepted.campaign),
+            Acceptance::SenderUnknown => panic!("the sender has a session"),
+        }
+    }
+    assert_eq!((seen[0].id, seen[0].counts), (seen[1].id, seen[1].counts));
+    assert_eq!(seen[0].created_at, seen[1].created_at);
+    let rows = "SELECT (SELECT count(*) FROM campaigns), (SELECT count(*) FROM messages),
+        (SELECT count(*) FROM outbox)";
+    let row = db.client().await.query_one(rows, &[]).await.unwrap();
+    let counted: [i64; 3] = [0, 1, 2].map(|column| row.get(column));
+    assert_eq!(counted, [1, 2, 1]);
+}
+
+#[tokio::test]
+async fn what_is_still_being_stored_is_waited_for_before_anything_is_said_of_it() {
+    let (db, sender) = scene().await;
+    for commits in [true, false] {
+        let new = campaign(&sender);
+        let mut slow = db.client().await;
+        let storing = slow.transaction().await.unwrap();
+        let insert = "INSERT INTO campaigns (id, sender, template, total, trace_id)
+            VALUES ($1, $2, '', 500, $1)";
+        let id = new.id.uuid();
+        storing
+            .execute(insert, &[&id, &sender.digits()])
+            .await
+            .unwrap();
+        let mut client = db.store.client().await.unwrap();
+        let end = async {
+            somebody_waits(&db.store.client().await.unwrap()).await;
+            if commits {
+                storing.commit().await.unwrap();
+            } else {
+                storing.rollback().await.unwrap();
+            }
+        };
+        let (found, ()) = tokio::join!(recall(&mut client, &new, 500), end);
+        let found = found.unwrap().map(|found| match found {
+            Acceptance::Accepted(accepted) => accepted.campaign.id,
+            Acceptance::SenderUnknown => panic!("the sender has a session"),
+        });
+        assert_eq!(found, commits.then_some(new.id));
+    }
+    let nobody = NewCampaign {
+        sender: phone(99),
+        ..campaign(&sender)
+    };
+    let mut client = db.store.client().await.unwrap();
+    let found = recall(&mut client, &nobody, 500).await.unwrap();
+    assert!(found.is_none(), "{found:?}");
+    let count = "SELECT count(*) FROM campaigns";
+    let row = db.client().await.query_one(count, &[]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 1, "a look leaves nothing behind");
 }

@@ -89,14 +89,15 @@ fn write_configuration(home: &Home, server: &Server, port: u16) -> anyhow::Resul
     Ok(())
 }
 
-/// The bound on statements that a connection past the pooler brings with it is set by the pooler.
+/// The bounds that a connection past the pooler brings with it are set by the pooler.
 fn configuration(users: &impl std::fmt::Display, server: &Server, port: u16) -> String {
     let Server {
         host, port: behind, ..
     } = server;
     format!(
         "[databases]\n\
-         * = host={host} port={behind} connect_query='SET statement_timeout = 60000'\n\
+         * = host={host} port={behind} connect_query='SET statement_timeout = 60000; \
+         SET idle_in_transaction_session_timeout = 15000'\n\
          [pgbouncer]\n\
          listen_addr = 127.0.0.1\n\
          listen_port = {port}\n\
