@@ -250,8 +250,8 @@ impl Problem {
     /// The database was lost while it stored a campaign, and for long after.
     pub fn perhaps_stored(campaign: CampaignId) -> Self {
         let detail = format!(
-            "the database was lost while the campaign was being stored, and nobody knows whether it \
-             was: look at /api/status/{campaign} before you submit it again"
+            "the database was lost while the campaign was being stored, and nobody knows whether \
+             it was: look at /api/status/{campaign} before you submit it again"
         );
         Self::not_yet(detail, RETRY_DATABASE_SECS)
     }

@@ -225,6 +225,11 @@ impl Client {
         Self { object, types }
     }
 
+    /// Ends the connection instead of giving it back.
+    pub fn close(self) {
+        drop(Object::take(self.object));
+    }
+
     /// Begins a transaction; dropped without [`Transaction::commit`], it is rolled back.
     pub async fn transaction(&mut self) -> Result<Transaction<'_>, Error> {
         Ok(Transaction {

@@ -16,8 +16,8 @@ use crate::{Client, GenericClient, Statements, StoreError};
 const CONNECTION_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Longest wait for the server's machine to acknowledge what was sent to it.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
-/// What each connection asks of the server. No statement outlives the caller that gave up on it. And
-/// a caller whose machine vanished between two statements must not keep its locks until the
+/// What each connection asks of the server. No statement outlives the caller that gave up on it.
+/// And a caller whose machine vanished between two statements must not keep its locks until the
 /// kernel's own two hours are over: lanes that it holds could not be taken by anybody.
 const OPTIONS: &str = "-c statement_timeout=60s -c idle_in_transaction_session_timeout=15s \
     -c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 \

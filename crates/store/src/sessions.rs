@@ -143,10 +143,13 @@ pub async fn queue_place(db: &impl GenericClient, phone: &PhoneNumber) -> Result
     Ok(db.query_one(&statement, &[&phone.digits()]).await?.get(0))
 }
 
+// One that is still leaving its worker stays there, and is logged out first: the login ended with
+// the session that was removed.
 const CREATE: &str = "
     INSERT INTO sessions (phone) VALUES ($1)
     ON CONFLICT (phone) DO UPDATE SET wanted = 'RUNNING', due_at = now(), attempts = 0,
-        restarts = 0, logout = false, reason = NULL, queued_at = now(), created_at = now()
+        restarts = 0, logout = sessions.created, status = 'STARTING', status_at = now(),
+        reason = NULL, queued_at = now(), created_at = now()
     WHERE sessions.wanted = 'GONE'
     RETURNING phone";
 
@@ -193,30 +196,46 @@ pub async fn logout(db: &impl GenericClient, phone: &PhoneNumber) -> Result<bool
     Ok(db.execute(&statement, &[&phone.digits()]).await? > 0)
 }
 
+// As for a new campaign, so that those that are being accepted are waited for.
+const LOCK: &str = "SELECT phone FROM sessions WHERE phone = $1 FOR UPDATE";
 const LEAVE: &str = "
     UPDATE sessions SET wanted = 'GONE', due_at = now(), attempts = 0
     WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NOT NULL";
 const DROP: &str = "
     DELETE FROM sessions WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NULL";
 
+/// Why campaigns end that end with their session.
+pub(crate) const REMOVED: &str = "the sender's session was removed";
+
 /// Removes a number's session and cancels its campaigns. One that is placed leaves its worker
 /// step by step; a queued one is gone at once. Returns how many campaigns were cancelled, `None`
 /// when there is no session.
+///
+/// Campaigns that are being accepted come first, all later ones are refused. What has a place may
+/// have a million messages to cancel: nobody else's campaign is to wait for that behind one of its
+/// own, so that it is gone before. Were the rest lost, it would be done when it is forgotten.
 pub async fn remove(client: &mut Client, phone: &PhoneNumber) -> Result<Option<u64>, StoreError> {
+    let phones: &[&str] = &[phone.digits()];
     let tx = client.transaction().await?;
-    let mut removed = 0;
-    for sql in [LEAVE, DROP] {
-        let statement = tx.prepare_cached(sql).await?;
-        removed += tx.execute(&statement, &[&phone.digits()]).await?;
+    let statement = tx.prepare_cached(LOCK).await?;
+    tx.execute(&statement, &[&phones[0]]).await?;
+    let statement = tx.prepare_cached(LEAVE).await?;
+    let leaves = tx.execute(&statement, &[&phones[0]]).await? > 0;
+    if leaves {
+        tx.commit().await?;
+        let tx = client.transaction().await?;
+        let cancelled = campaigns::cancel_of(&tx, phones, REMOVED).await?;
+        tx.commit().await?;
+        // In a statement of its own: lanes are locked before sessions, never after.
+        wake_lane(client, phone).await?;
+        return Ok(Some(cancelled));
     }
-    if removed == 0 {
+    let statement = tx.prepare_cached(DROP).await?;
+    if tx.execute(&statement, &[&phones[0]]).await? == 0 {
         return Ok(None);
     }
-    let why = "the sender's session was removed";
-    let cancelled = campaigns::cancel_of(&tx, &[phone.digits()], why).await?;
+    let cancelled = campaigns::cancel_of(&tx, phones, REMOVED).await?;
     tx.commit().await?;
-    // In a statement of its own: lanes are locked before sessions, never after.
-    wake_lane(client, phone).await?;
     Ok(Some(cancelled))
 }
 

@@ -13,7 +13,7 @@ use store::campaigns::{
 use store::{GenericClient, Spool, StoreError};
 use testkit::{TestDatabase, database};
 use tokio::time::timeout;
-use tokio_postgres::types::Json;
+use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::fixture::{phone, session, worker};
@@ -156,35 +156,68 @@ async fn without_a_session_nothing_is_stored() {
     }
 }
 
-/// Whoever deletes a session cancels its campaigns: none may slip in between.
+/// Whoever removes a session cancels its campaigns: none may slip in between, and nobody waits
+/// while they are cancelled.
 #[tokio::test]
-async fn a_session_that_is_being_deleted_takes_no_campaign() {
+async fn a_session_that_is_being_removed_takes_no_campaign() {
     for recipients in [1, FEW + 1] {
         let (db, sender) = scene().await;
         let db = Arc::new(db);
-        let mut client = db.store.client().await.unwrap();
-        let watch = db.store.client().await.unwrap();
-        let deletion = client.transaction().await.unwrap();
-        let lock = "SELECT FROM sessions FOR UPDATE";
-        deletion.execute(lock, &[]).await.unwrap();
-        let accepting = {
-            let (db, new) = (Arc::clone(&db), campaign(&sender));
+        let before = submit(&db, campaign(&sender), spool(2, "")).await.campaign;
+        let mut holder = db.client().await;
+        let held = holder.transaction().await.unwrap();
+        let sql = "SELECT FROM campaigns FOR UPDATE";
+        held.execute(sql, &[]).await.unwrap();
+        let removing = {
+            let (db, sender) = (Arc::clone(&db), sender.clone());
             tokio::spawn(async move {
                 let mut client = db.store.client().await.unwrap();
-                accept(&mut client, new, spool(recipients, "")).await
+                store::sessions::remove(&mut client, &sender).await
             })
         };
-        somebody_waits(&watch).await;
-        let sql = "UPDATE sessions SET wanted = 'GONE'";
-        deletion.execute(sql, &[]).await.unwrap();
-        deletion.commit().await.unwrap();
-        let answer = accepting.await.unwrap();
+        let mut client = db.store.client().await.unwrap();
+        somebody_waits(&client).await;
+        let accepting = accept(&mut client, campaign(&sender), spool(recipients, ""));
+        let answer = timeout(BOUND, accepting).await.unwrap();
         assert!(
             matches!(answer, Ok(Acceptance::SenderUnknown)),
             "{answer:?}"
         );
-        nothing_is_stored(&db).await;
+        held.commit().await.unwrap();
+        assert_eq!(removing.await.unwrap().unwrap(), Some(1));
+        let open = "SELECT count(*) FROM campaigns WHERE completed_at IS NULL";
+        let row = client.query_one(open, &[]).await.unwrap();
+        assert_eq!(row.get::<_, i64>(0), 0);
+        let found = store::campaigns::one(&client, before.id).await.unwrap();
+        let why = found.unwrap().cancel_reason;
+        assert_eq!(why.as_deref(), Some("the sender's session was removed"));
     }
+}
+
+/// A campaign that is being accepted comes first: it is there to be cancelled.
+#[tokio::test]
+async fn a_removal_waits_for_campaigns_that_are_being_accepted() {
+    let (db, sender) = scene().await;
+    let db = Arc::new(db);
+    let mut slow = db.client().await;
+    let accepting = slow.transaction().await.unwrap();
+    let sql = "SELECT FROM sessions FOR KEY SHARE";
+    accepting.execute(sql, &[]).await.unwrap();
+    let removing = {
+        let (db, sender) = (Arc::clone(&db), sender.clone());
+        tokio::spawn(async move {
+            let mut client = db.store.client().await.unwrap();
+            store::sessions::remove(&mut client, &sender).await
+        })
+    };
+    somebody_waits(&db.store.client().await.unwrap()).await;
+    let insert = "INSERT INTO campaigns (id, sender, template, total, trace_id)
+        VALUES ($1, $2, '', 1, $1)";
+    let id = Uuid::now_v7();
+    let values: &[&(dyn ToSql + Sync)] = &[&id, &sender.digits()];
+    accepting.execute(insert, values).await.unwrap();
+    accepting.commit().await.unwrap();
+    assert_eq!(removing.await.unwrap().unwrap(), Some(1));
 }
 
 /// A campaign of a million takes seconds to cancel.

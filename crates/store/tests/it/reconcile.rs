@@ -133,7 +133,6 @@ async fn forgetting_settles_the_message_on_its_way() {
     let sql = format!(
         "UPDATE workers SET placed = 1, live = 1;
         UPDATE sessions SET live = true, due_at = now();
-        UPDATE campaigns SET cancelled = 1;
         UPDATE senders SET in_flight_campaign = '{campaign}', in_flight_ordinal = 0"
     );
     db.batch_execute(&sql).await.unwrap();
@@ -148,7 +147,8 @@ async fn forgetting_settles_the_message_on_its_way() {
     assert!(reconcile::forget(&mut db, &due).await.unwrap());
     let sql = "SELECT w.placed + w.live, c.next_ordinal, c.unknown, m.status, m.error_code,
             s.in_flight_campaign IS NULL, (SELECT count(*) FROM sessions),
-            (m.steps[cardinality(m.steps)]).status, (m.steps[cardinality(m.steps)]).answer
+            (m.steps[cardinality(m.steps)]).status, (m.steps[cardinality(m.steps)]).answer,
+            c.cancelled, c.cancel_reason
         FROM workers w, campaigns c, messages m, senders s WHERE m.ordinal = 0";
     let row = db.query_one(sql, &[]).await.unwrap();
     assert_eq!(row.get::<_, i32>(0), 0, "its place is free");
@@ -163,6 +163,9 @@ async fn forgetting_settles_the_message_on_its_way() {
         (Some(8), Some("session_removed")),
         "its story says it"
     );
+    // Whoever removed the session died before that.
+    let cancelled: (i32, Option<&str>) = (row.get(9), row.get(10));
+    assert_eq!(cancelled, (1, Some("the sender's session was removed")));
 }
 
 #[tokio::test]
