@@ -12,6 +12,7 @@ use chassis::BoxError;
 use models::ids::ReplicaId;
 use policy::lane::Moment;
 use store::{Store, replicas};
+use tokio::time::timeout;
 
 use crate::moments::Moments;
 
@@ -78,7 +79,8 @@ fn millis(moment: Moment) -> u64 {
     u64::try_from(moment.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// One heartbeat: says that we live, and renews the lease.
+/// One heartbeat: says that we live, and renews the lease. One that is not answered in time ends
+/// its connection with it: what lies behind it in the network would hold up the next ones too.
 pub async fn beat(
     store: &Store,
     replica: (ReplicaId, &str),
@@ -87,7 +89,13 @@ pub async fn beat(
 ) -> Result<(), BoxError> {
     let sent_at = moments.now();
     let (id, name) = replica;
-    replicas::beat(&store.client().await?, id, "sender", name).await?;
+    let client = store.client().await?;
+    let beaten = timeout(dead_after / 4, replicas::beat(&client, id, "sender", name));
+    let Ok(beaten) = beaten.await else {
+        client.close();
+        return Err("the ledger does not answer".into());
+    };
+    beaten?;
     lease.renew(sent_at, moments.now(), dead_after);
     Ok(())
 }

@@ -98,8 +98,8 @@ chassis::settings! {
         /// keeps at most one core of PostgreSQL busy, and none while the disk takes its commit in;
         /// more make groups smaller and only help while PostgreSQL has cores to spare.
         "LEDGER_WRITERS" => ledger_writers: u32 = 3, 1..=32;
-        /// Connections to the ledger. `LEDGER_WRITERS` of them write; the others read rosters and
-        /// lanes.
+        /// Connections to the ledger, beside one that is the heartbeat's own. `LEDGER_WRITERS` of
+        /// them write; the others read rosters and lanes.
         "SENDER_DATABASE_CONNECTIONS" => database_connections: usize = 6, 2..=100;
     }
 }
@@ -150,8 +150,8 @@ impl SenderSettings {
             faults.push(Fault::new("REPLICA_DEAD_AFTER_SECONDS", cause));
         }
         if self.ledger_writers as usize >= self.database_connections {
-            let cause = "must be less than SENDER_DATABASE_CONNECTIONS: lanes are read and \
-                heartbeats written by the others";
+            let cause = "must be less than SENDER_DATABASE_CONNECTIONS: lanes are read by \
+                the others";
             faults.push(Fault::new("LEDGER_WRITERS", cause));
         }
         if faults.is_empty() {

@@ -288,7 +288,9 @@ impl Line {
     /// Whether the worker's process and the session have run without a break since before the
     /// message was claimed; `None` when the worker does not tell.
     async fn ran_through(&self, said: &Said, evidence: Evidence) -> Option<bool> {
-        let since = (self.context.clock.now() - said.began).unsigned_abs();
+        let by_clock = (self.context.clock.now() - said.began).unsigned_abs();
+        // The wall clock may have stepped back meanwhile.
+        let since = by_clock.max(self.context.moments.now().saturating_sub(said.left));
         if evidence.working_for.is_none_or(|worked| worked < since) {
             return Some(false);
         }

@@ -58,7 +58,7 @@ pub async fn start(process: Process<SenderSettings>) -> Result<(), BoxError> {
     }
     supervisor.spawn(
         "heartbeat",
-        heartbeat(&process, Arc::clone(&context), finished.clone()),
+        heartbeat(&process, Arc::clone(&context), finished.clone())?,
     );
     read_global_delays(&process, &table).await;
     supervisor.spawn("broker", keep(broker.clone(), process.shutdown.clone()));
@@ -124,29 +124,31 @@ async fn read_global_delays(process: &Process<SenderSettings>, table: &Arc<Table
 }
 
 /// Beats until the lanes are finished with, then says good-bye: a beat after it would make the
-/// replica look alive.
+/// replica look alive. It has a connection of its own: those that wait for somebody's lock must not
+/// make a living replica look dead.
 fn heartbeat(
     process: &Process<SenderSettings>,
     context: Arc<Context>,
     finished: Shutdown,
-) -> impl Future<Output = ()> + Send + use<> {
+) -> Result<impl Future<Output = ()> + Send + use<>, StoreError> {
+    let store = Store::new(process.settings.database_url.expose_secret(), 1)?;
     let (name, readiness) = (process.replica.name.clone(), process.readiness.clone());
     let every = context.settings.heartbeat_every;
     let beats = Periodic::new("heartbeat", every, process.clock.clone(), finished).keeping_pace();
-    async move {
+    Ok(async move {
         let beat = async || {
             let lease = (&*context.lease, context.settings.dead_after);
             let replica = (context.replica, name.as_str());
-            let beat = lease::beat(&context.store, replica, lease, &context.moments).await;
+            let beat = lease::beat(&store, replica, lease, &context.moments).await;
             let state = beat.as_ref().map(drop).map_err(ToString::to_string);
             readiness.report("postgresql", state);
             beat
         };
         beats.run(beat).await;
-        if let Err(error) = lease::leave(&context.store, context.replica).await {
+        if let Err(error) = lease::leave(&store, context.replica).await {
             tracing::debug!("could not say good-bye: {error}");
         }
-    }
+    })
 }
 
 async fn keep(broker: Broker, shutdown: Shutdown) {

@@ -95,10 +95,15 @@ impl Entries {
         self.by_worker.values().filter(leaving).count()
     }
 
-    /// A lane was ours at that moment; returns whether that is new.
+    /// A lane was ours at that moment; returns whether that is new. Whoever read it may come late,
+    /// when it is ours again by a later tenure: that one stays.
     pub(super) fn serve(&mut self, tenure: Tenure, now: Moment) -> bool {
-        if let Some(entry) = self.of_mut(tenure) {
-            entry.ours_at = entry.ours_at.max(now);
+        if let Some(entry) = self.by_worker.get_mut(&tenure.worker)
+            && entry.tenure.epoch >= tenure.epoch
+        {
+            if entry.tenure == tenure {
+                entry.ours_at = entry.ours_at.max(now);
+            }
             return false;
         }
         if let Some(former) = self.remove(tenure.worker) {

@@ -6,6 +6,7 @@
 )]
 
 mod allocations;
+mod lease;
 mod parking;
 mod proof;
 mod scene;

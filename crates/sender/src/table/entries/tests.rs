@@ -50,6 +50,16 @@ fn next(entries: &mut Entries) -> Vec<(Tenure, Option<Moment>)> {
 }
 
 #[test]
+fn a_later_tenure_takes_the_place_of_an_earlier_one_and_never_the_other_way() {
+    let mut entries = Entries::default();
+    assert!(entries.serve(tenure(1, 6), NOW));
+    assert!(!entries.serve(tenure(1, 5), NOW), "it was read before");
+    assert_eq!(entries.tenures(), [tenure(1, 6)]);
+    assert!(entries.serve(tenure(1, 7), NOW));
+    assert_eq!(entries.tenures(), [tenure(1, 7)]);
+}
+
+#[test]
 fn a_parked_lane_is_opened_for_its_moment_and_not_before() {
     let lane = tenure(1, 1);
     let mut entries = parked(lane);
