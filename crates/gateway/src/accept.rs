@@ -6,7 +6,7 @@ use std::sync::Arc;
 use models::ids::{CampaignId, TraceId};
 use models::media::Media;
 use models::phone::{PhoneKey, PhoneNumber};
-use models::template::{Template, Variables};
+use models::template::{Template, TextError, Variables};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use store::Spool;
@@ -18,10 +18,12 @@ use crate::extract::values;
 use crate::problem::{Fault, Problem};
 use crate::settings::LimitSettings;
 
+mod extent;
 mod plain;
 mod recipient;
 mod seen;
 
+use extent::Extent;
 use plain::Plain;
 use recipient::{Wrong, recipient, variables};
 use seen::Seen;
@@ -93,6 +95,8 @@ pub struct Draft {
     media_url: Option<String>,
     /// The template's variables that the campaign does not give: each recipient must.
     needed: Vec<String>,
+    /// What the template comes to.
+    extent: Extent,
     skips: bool,
     seen: Seen,
     recipients: Spool,
@@ -102,6 +106,8 @@ pub struct Draft {
     /// Whether recipients without any variables of their own miss those that are needed: said
     /// once, not once for each.
     missing_shared: bool,
+    /// What is wrong with the text of all who have no variables of their own: said once as well.
+    unsaid_shared: Option<TextError>,
     /// Holds one recipient's variables at a time.
     json: String,
 }
@@ -125,10 +131,14 @@ impl Draft {
         });
         let template = template(fields, media_url.is_some());
         let variables = variables.unwrap_or_default();
+        let extent = template
+            .as_ref()
+            .map(|template| Extent::of(template, &variables, media_url.is_some()));
         Self {
             faults: Faults::new(limits.errors_listed),
             sender,
             needed: needed(template.as_ref(), &variables),
+            extent: extent.unwrap_or_default(),
             template,
             variables,
             media_url,
@@ -139,6 +149,7 @@ impl Draft {
             duplicates: 0,
             left_out: LeftOut::default(),
             missing_shared: false,
+            unsaid_shared: None,
             json: String::new(),
             limits: Arc::clone(limits),
         }
@@ -170,8 +181,10 @@ impl Draft {
     fn take_plain(&mut self, plain: &Plain<'_>) -> Result<bool, Problem> {
         let own = &plain.own;
         let complete = self.needed.iter().all(|name| own.has(name));
+        let says = self.needed.iter().any(|name| own.says(name));
+        let fits = self.extent.surely_fits(own.bytes(), says);
         let too_many = self.count >= self.limits.recipients || own.len() > self.limits.variables;
-        if !complete || too_many {
+        if !complete || !fits || too_many {
             return Ok(false);
         }
         self.count += 1;
@@ -202,7 +215,8 @@ impl Draft {
                 return Ok(());
             }
         };
-        if let Some(faults) = self.missing(own.as_ref()) {
+        let wrong = self.missing(own.as_ref());
+        if let Some(faults) = wrong.or_else(|| self.unsaid(own.as_ref())) {
             self.reject(index, &faults);
             return Ok(());
         }
@@ -229,7 +243,8 @@ impl Draft {
 
     fn is_refused(&self) -> bool {
         let own = self.sender.is_none() || self.template.is_none();
-        own || self.missing_shared || !self.faults.is_empty()
+        let shared = self.missing_shared || self.unsaid_shared.is_some();
+        own || shared || !self.faults.is_empty()
     }
 
     fn reject(&mut self, index: usize, faults: &Wrong) {
@@ -268,6 +283,20 @@ impl Draft {
         Some(vec![("/variables".to_owned(), details.join("; "))])
     }
 
+    /// What is wrong with a recipient's text. As for what is missing, that of whoever has no
+    /// variables of his own is said once.
+    fn unsaid(&mut self, own: Option<&Variables>) -> Option<Wrong> {
+        let (template, none) = (self.template.as_ref()?, Variables::new());
+        let media = self.media_url.is_some();
+        let checked = template.check(own.unwrap_or(&none), &self.variables, media);
+        let error = checked.err()?;
+        if own.is_none() && !self.skips {
+            self.unsaid_shared = Some(error);
+            return Some(Vec::new());
+        }
+        Some(vec![("/variables".to_owned(), error.to_string())])
+    }
+
     /// Ends the reading: a campaign, or every fault of it, those of its own fields first.
     ///
     /// # Errors
@@ -283,6 +312,9 @@ impl Draft {
             for name in &self.needed {
                 self.faults.push("/variables", missing_words(name));
             }
+        }
+        if let Some(error) = &self.unsaid_shared {
+            self.faults.push("/variables", error.to_string());
         }
         all.extend(faults_of(self.faults.refuse()));
         match (self.sender, self.template) {

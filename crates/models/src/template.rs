@@ -11,6 +11,9 @@ pub type Variables = BTreeMap<String, String>;
 
 /// The longest template, in bytes: WhatsApp cuts texts at 65,536 characters.
 pub const TEMPLATE_BYTES_MAX: usize = 65_536;
+/// The longest text, in bytes, that a template becomes with its variables: as long as one may be
+/// without any.
+pub const TEXT_BYTES_MAX: usize = TEMPLATE_BYTES_MAX;
 /// The longest name of a variable, in bytes.
 const NAME_BYTES_MAX: usize = 64;
 
@@ -55,6 +58,17 @@ pub enum TemplateError {
 pub struct MissingVariable {
     /// The variable's name.
     pub name: String,
+}
+
+/// Why what a template becomes is no message.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TextError {
+    /// Longer than [`TEXT_BYTES_MAX`].
+    #[error("make a text of {0} bytes; at most {TEXT_BYTES_MAX} are sent")]
+    Long(usize),
+    /// Nothing but white space is left.
+    #[error("make an empty text; a message needs one, or a media_url")]
+    Blank,
 }
 
 impl Template {
@@ -122,6 +136,39 @@ impl Template {
             }
         }
         Ok(text)
+    }
+
+    /// What stands between the placeholders.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(text) => Some(text.as_str()),
+            Part::Variable(_) => None,
+        })
+    }
+
+    /// What is wrong with the text that this becomes, told without making it.
+    /// `may_be_empty` for campaigns whose message is a media file. Variables that are missing
+    /// count as empty.
+    pub fn check(
+        &self,
+        own: &Variables,
+        shared: &Variables,
+        may_be_empty: bool,
+    ) -> Result<(), TextError> {
+        let value = |name| own.get(name).or_else(|| shared.get(name));
+        let values = self.names().filter_map(value).map(String::as_str);
+        let (mut bytes, mut blank) = (0_usize, !may_be_empty);
+        for part in self.texts().chain(values) {
+            bytes = bytes.saturating_add(part.len());
+            blank = blank && part.trim().is_empty();
+        }
+        if bytes > TEXT_BYTES_MAX {
+            return Err(TextError::Long(bytes));
+        }
+        if blank {
+            return Err(TextError::Blank);
+        }
+        Ok(())
     }
 
     /// The first placeholder that neither side gives.
@@ -197,6 +244,27 @@ mod tests {
             "has {{b c}} at character 3; a name is letters, digits, _ . or -",
         );
         check(" ", "is empty; a message needs a text or a media_url");
+    }
+
+    #[test]
+    fn what_it_becomes_is_judged_as_it_would_be_said() {
+        let of = |source: &str, pairs: &[(&str, &str)], media: bool| {
+            let template = Template::parse(source, media).unwrap();
+            let shared = variables(&[("name", "friend")]);
+            template.check(&variables(pairs), &shared, media)
+        };
+        assert_eq!(of("{{name}}", &[], false), Ok(()));
+        let blank = [("name", " \n")];
+        assert_eq!(of("{{name}} ", &blank, false), Err(TextError::Blank));
+        assert_eq!(of("{{name}} ", &blank, true), Ok(()));
+        let text = "x".repeat(TEXT_BYTES_MAX - 4);
+        assert_eq!(of(&text, &[("unused", &text)], false), Ok(()));
+        let source = "{{name}}{{name}}";
+        let half = "x".repeat(TEXT_BYTES_MAX / 2);
+        assert_eq!(of(source, &[("name", &half)], false), Ok(()));
+        let more = format!("{half}x");
+        let long = Err(TextError::Long(TEXT_BYTES_MAX + 2));
+        assert_eq!(of(source, &[("name", &more)], false), long);
     }
 
     proptest! {

@@ -45,6 +45,17 @@ impl<'a> Pairs<'a> {
         &self.pairs[..self.count]
     }
 
+    /// How long their values are together.
+    pub(super) fn bytes(&self) -> usize {
+        self.all().iter().map(|(_, value)| value.len()).sum()
+    }
+
+    /// Whether there is one of this name that says something.
+    pub(super) fn says(&self, name: &str) -> bool {
+        let says = |(own, value): &(&str, &str)| *own == name && !value.trim().is_empty();
+        self.all().iter().any(says)
+    }
+
     /// Whether there is one of this name.
     pub(super) fn has(&self, name: &str) -> bool {
         self.all().iter().any(|(own, _)| *own == name)

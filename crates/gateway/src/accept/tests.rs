@@ -106,6 +106,37 @@ fn leading_zeros_make_other_numbers() {
     assert_eq!(numbers(submission), ["0123456", "123456"]);
 }
 
+/// Both are of bounded length, what they make together is not.
+#[test]
+fn a_text_that_nobody_could_be_sent_is_refused() {
+    let template = format!("\"{}\"", "{{a}}".repeat(13_000));
+    let shared = r#", "variables": {"a": "123456"}"#;
+    let long = "make a text of 78000 bytes; at most 65536 are sent";
+    assert_eq!(
+        faults(&body(r#"["123456", "123457"]"#, &template, shared)),
+        [format!("/variables {long}")]
+    );
+    let recipients = r#"[{"number": "123456", "variables": {"a": "12345"}},
+        {"number": "123457", "variables": {"a": "123456"}},
+        {"number": "123458", "variables": {"a": "1", "b": "a long one that is not said"}}]"#;
+    assert_eq!(
+        faults(&body(recipients, &template, "")),
+        [format!("/recipients/1/variables {long}")]
+    );
+    let skip = r#", "on_invalid": "skip""#;
+    let submission = submit(&body(recipients, &template, skip)).unwrap();
+    assert_eq!(numbers(submission), ["123456", "123458"]);
+    let blank = "make an empty text; a message needs one, or a media_url";
+    let recipients = r#"[{"number": "123456", "variables": {"a": " "}},
+        {"number": "123457", "variables": {"a": "x"}}]"#;
+    assert_eq!(
+        faults(&body(recipients, r#"" {{a}}""#, "")),
+        [format!("/recipients/0/variables {blank}")]
+    );
+    let media = r#", "media_url": "https://example.com/a.pdf""#;
+    assert!(submit(&body(recipients, r#"" {{a}}""#, media)).is_ok());
+}
+
 #[test]
 fn every_bad_recipient_is_named() {
     let recipients = r#"["12a456", 123456, null, {"number": "1", "colour": 2}]"#;
