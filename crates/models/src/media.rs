@@ -1,6 +1,9 @@
 //! Media by link: what kind of message a file becomes.
 
+use std::borrow::Cow;
+
 use crate::campaign::states;
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -97,10 +100,9 @@ impl Media {
         let (kind, mimetype) = known.map_or((MediaKind::File, "application/octet-stream"), |k| {
             (k.1, k.2)
         });
-        let filename = if name.is_empty() {
-            "file".to_owned()
-        } else {
-            name
+        let filename = match shown(&name) {
+            shown if shown.is_empty() => "file".to_owned(),
+            shown => shown,
         };
         Ok(Self {
             url,
@@ -109,6 +111,14 @@ impl Media {
             filename,
         })
     }
+}
+
+/// The last part of a URL's path as people wrote it, without what is no part of a file's name.
+fn shown(name: &str) -> String {
+    let decoded = percent_decode_str(name).decode_utf8();
+    let decoded = decoded.unwrap_or(Cow::Borrowed(name));
+    let named = |c: &char| !c.is_control() && !matches!(c, '/' | '\\');
+    decoded.chars().filter(named).collect()
 }
 
 #[cfg(test)]
@@ -125,6 +135,17 @@ mod tests {
             ("https://example.com/", MediaKind::File),
         ] {
             assert_eq!(Media::parse(link).map(|m| m.kind), Ok(kind), "{link}");
+        }
+        for (link, name) in [
+            (
+                "https://x.example/Liste des prix é.pdf",
+                "Liste des prix é.pdf",
+            ),
+            ("https://x.example/a%2Fb%0A%5c.pdf?x=1", "ab.pdf"),
+            ("https://x.example/%ff.pdf", "%ff.pdf"),
+            ("https://x.example/%2F", "file"),
+        ] {
+            assert_eq!(Media::parse(link).unwrap().filename, name, "{link}");
         }
         assert_eq!(
             Media::parse("ftp://x/y"),

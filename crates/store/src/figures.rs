@@ -54,9 +54,11 @@ const FIGURES: &str = "
             AND seen_at > now() - make_interval(secs => $2)),
         (SELECT count(*) FROM outbox WHERE $1::text IS NULL OR sender = $1::text)
     FROM (
-        SELECT count(*) FILTER (WHERE status = 'WORKING') AS working, count(*) AS all_of_them,
-            count(*) FILTER (WHERE worker_id IS NULL) AS queued
-        FROM sessions WHERE wanted <> 'GONE' AND ($1::text IS NULL OR phone = $1::text)
+        SELECT count(*) FILTER (WHERE status = 'WORKING' AND wanted = 'RUNNING'
+                AND w.health <> 'down') AS working,
+            count(*) AS all_of_them, count(*) FILTER (WHERE worker_id IS NULL) AS queued
+        FROM sessions LEFT JOIN workers w ON w.id = worker_id
+        WHERE wanted <> 'GONE' AND ($1::text IS NULL OR phone = $1::text)
     ) s, (
         SELECT count(*) AS campaigns, COALESCE(sum(total - sent - delivered - read - failed
             - cancelled - suppressed - unknown), 0)::bigint AS messages

@@ -39,8 +39,9 @@ pub struct SenderTotals {
 
 const TOTALS: &str = "
     SELECT d.phone, n.campaigns, n.messages, n.sent, n.failed,
-        EXISTS (SELECT FROM sessions s WHERE s.phone = d.phone AND s.status = 'WORKING'
-            AND s.wanted = 'RUNNING'),
+        EXISTS (SELECT FROM sessions s JOIN workers w ON w.id = s.worker_id
+            WHERE s.phone = d.phone AND s.status = 'WORKING' AND s.wanted = 'RUNNING'
+                AND w.health <> 'down'),
         d.last_sent_at, l.id, l.created_at
     FROM (SELECT phone, last_sent_at FROM senders
         WHERE phone > $1 ORDER BY phone LIMIT $2) d

@@ -80,8 +80,8 @@ impl Waha {
         classify(Kind::Text, exchange(request).await)
     }
 
-    /// Sends a file, once, which the worker downloads from its URL. Voice notes have no caption;
-    /// one that is given is left out.
+    /// Sends a file, once, which the worker downloads from its URL. Voice notes have no caption:
+    /// with one, sound leaves as a file.
     pub async fn send_media(
         &self,
         letter: Letter<'_>,
@@ -91,15 +91,15 @@ impl Waha {
         let (call, caption) = match media.kind {
             MediaKind::Image => ("sendImage", Some(caption)),
             MediaKind::Video => ("sendVideo", Some(caption)),
-            MediaKind::Voice => ("sendVoice", None),
-            MediaKind::File => ("sendFile", Some(caption)),
+            MediaKind::Voice if caption.is_empty() => ("sendVoice", None),
+            MediaKind::Voice | MediaKind::File => ("sendFile", Some(caption)),
         };
         let body = SendMedia {
             session: letter.session,
             chat_id: chat_id(letter.to),
             file: RemoteFile::of(media),
             caption,
-            convert: convert(media),
+            convert: convert(media).filter(|_| call != "sendFile"),
             id: letter.id,
         };
         let timeout = self.timeouts.media;

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, StreamExt};
 use super::fields::Fields;
 use crate::problem::{Kind, Problem};
 
-/// Bytes of any body but a campaign's.
+/// Bytes of a body, unless it names recipients.
 const SMALL_MAX: usize = 64 * 1_024;
 /// How long a client may pause within its body.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -23,6 +23,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 pub trait FromFields: Sized {
     /// Whether an empty body stands for an object without fields.
     const MAY_BE_EMPTY: bool = false;
+    /// Bytes that such a body may have.
+    const BODY_MAX: usize = SMALL_MAX;
 
     /// Reads the fields; what is wrong with them is kept there.
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self>;
@@ -39,7 +41,7 @@ impl<T: FromFields> FromRequest for Json<T> {
     fn from_request(req: &HttpRequest, payload: &mut Payload) -> Self::Future {
         let (req, payload) = (req.clone(), payload.take());
         Box::pin(async move {
-            let body = read_all(&req, payload, SMALL_MAX).await?;
+            let body = read_all(&req, payload, T::BODY_MAX).await?;
             let body = if body.is_empty() && T::MAY_BE_EMPTY {
                 Bytes::from_static(b"{}")
             } else {

@@ -62,15 +62,12 @@ impl Params {
         self.phone(name)
     }
 
-    /// `true` or `false`; absent is false.
+    /// `true` or `false`, in whatever case; absent is false.
     pub fn flag(&mut self, name: &str) -> Option<bool> {
-        self.read(name, |text| match text {
-            "true" | "1" => Ok(true),
-            "false" | "0" => Ok(false),
-            other => Err(format!(
-                "{} is neither true nor false",
-                values::shown(other)
-            )),
+        self.read(name, |text| match text.to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(format!("{} is neither true nor false", values::shown(text))),
         })
     }
 

@@ -7,8 +7,8 @@ use actix_web::web::Data;
 use actix_web::{HttpRequest, HttpResponse};
 use models::phone::PhoneNumber;
 use models::session::{SessionStatus, SessionWanted};
-use store::GenericClient;
 use store::sessions::{self as ledger, Session, SessionCursor};
+use store::{Client, GenericClient};
 use store::{placement, reconcile};
 use waha::pairing::QrCode;
 use waha::{CallError, Waha};
@@ -68,15 +68,19 @@ async fn found(db: &impl GenericClient, phone: &PhoneNumber) -> Result<Session, 
         (status = 200, description = "It was there already", body = SessionView)))]
 pub async fn create(wanted: Json<Wanted>, gateway: Data<Gateway>) -> Answer {
     let Json(Wanted(phone)) = wanted;
-    let mut db = gateway.store.client().await?;
-    let new = ledger::create(&mut db, &phone).await?;
+    make(&mut gateway.store.client().await?, &phone).await
+}
+
+/// Makes a session, unless it is there, and places it if there is room.
+async fn make(db: &mut Client, phone: &PhoneNumber) -> Answer {
+    let new = ledger::create(db, phone).await?;
     for _ in 0..PLACED_MAX {
-        match placement::place_oldest(&db).await? {
-            Some(placed) if placed.phone != phone => {}
+        match placement::place_oldest(db).await? {
+            Some(placed) if placed.phone != *phone => {}
             _ => break,
         }
     }
-    let session = view(&db, found(&db, &phone).await?).await?;
+    let session = view(db, found(db, phone).await?).await?;
     Ok(reply::created(
         new,
         &format!("/api/sessions/{phone}"),
@@ -129,13 +133,20 @@ pub async fn get(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     Ok(reply::ok(view(&db, session).await?))
 }
 
-/// Start a session that was stopped, or lost its login
+/// Start a session: one that is new, was stopped, or lost its login
 #[utoipa::path(post, path = "/api/sessions/{phone_number}/start", tag = "Sessions",
     operation_id = "start_session",
     params(("phone_number" = PhoneText, Path, description = "The session's number")),
-    responses((status = 200, description = "It will be started", body = SessionView)))]
+    responses(
+        (status = 201, description = "It was made", body = SessionView),
+        (status = 200, description = "It will be started", body = SessionView)))]
 pub async fn start(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
-    want(&gateway, &phone.0, SessionWanted::Running).await
+    let mut db = gateway.store.client().await?;
+    if ledger::want(&mut db, &phone.0, SessionWanted::Running).await? {
+        let session = found(&db, &phone.0).await?;
+        return Ok(reply::ok(view(&db, session).await?));
+    }
+    make(&mut db, &phone.0).await
 }
 
 /// Stop a session; it keeps its login
@@ -144,13 +155,9 @@ pub async fn start(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     params(("phone_number" = PhoneText, Path, description = "The session's number")),
     responses((status = 200, description = "It will be stopped", body = SessionView)))]
 pub async fn stop(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
-    want(&gateway, &phone.0, SessionWanted::Stopped).await
-}
-
-async fn want(gateway: &Gateway, phone: &PhoneNumber, wanted: SessionWanted) -> Answer {
     let mut db = gateway.store.client().await?;
-    ledger::want(&mut db, phone, wanted).await?;
-    let session = found(&db, phone).await?;
+    ledger::want(&mut db, &phone.0, SessionWanted::Stopped).await?;
+    let session = found(&db, &phone.0).await?;
     Ok(reply::ok(view(&db, session).await?))
 }
 

@@ -25,15 +25,15 @@ pub struct SendRequest {
     /// Who is to hear it. Repeated numbers are sent once.
     #[schema(min_items = 1)]
     pub recipients: Vec<Recipient>,
-    /// The text. `{{name}}` is replaced by the recipient's variable of that name, or the
-    /// campaign's. May be left out when there is a media_url.
+    /// The text: at most 65,536 bytes, before and after `{{name}}` is replaced by the recipient's
+    /// variable of that name, or the campaign's. May be left out when there is a media_url.
     #[schema(nullable, max_length = 65536)]
     pub template: Option<String>,
     /// The campaign's own variables.
     #[schema(nullable)]
     pub variables: Option<BTreeMap<String, VariableValue>>,
     /// A file to send, with the text as its caption: an http or https URL that the WAHA servers
-    /// can reach.
+    /// can reach. Sound is a voice note; those have no caption, so that with a text it is a file.
     #[schema(nullable, max_length = 2048)]
     pub media_url: Option<String>,
     /// What to do about bad recipients: refuse the whole campaign (as without this field), or skip

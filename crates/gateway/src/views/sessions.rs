@@ -1,6 +1,7 @@
 //! Sessions on the wire.
 
 use models::session::{SessionStatus, SessionWanted};
+use models::worker::WorkerHealth;
 use policy::health::{Facts, health};
 use serde::Serialize;
 use store::sessions::Session;
@@ -46,14 +47,14 @@ pub struct SessionView {
     #[serde(with = "rfc3339")]
     pub created_at: OffsetDateTime,
     /// How the number is, whatever its session looks like.
-    pub health: HealthView,
+    pub health: NumberHealthView,
     /// More about it.
     pub data: SessionData,
 }
 
 /// The health of a number.
 #[derive(Debug, Serialize, ToSchema)]
-pub struct HealthView {
+pub struct NumberHealthView {
     /// healthy; silent: its acks stopped coming; time_locked: WhatsApp keeps it from starting
     /// chats; logged_out: it must be linked again; resting: it is tried again later.
     pub state: HealthState,
@@ -80,7 +81,7 @@ status! {
     }
 }
 
-impl HealthView {
+impl NumberHealthView {
     fn new(session: &Session) -> Self {
         let facts = &session.health;
         let judged = Facts {
@@ -135,7 +136,7 @@ impl SessionView {
     pub fn new(session: Session, queue_place: Option<i64>) -> Self {
         Self {
             message: words(&session, queue_place),
-            health: HealthView::new(&session),
+            health: NumberHealthView::new(&session),
             phone_number: session.phone.to_string(),
             status: session.status.into(),
             last_active: session.last_active,
@@ -160,6 +161,8 @@ impl SessionView {
 /// A status in words for people.
 pub fn words(session: &Session, queue_place: Option<i64>) -> String {
     let phone = &session.phone;
+    let place = session.place.as_ref();
+    let down = place.is_some_and(|place| place.health == WorkerHealth::Down);
     match session.status {
         SessionStatus::Queued if session.wanted == SessionWanted::Stopped => {
             format!(
@@ -179,6 +182,10 @@ pub fn words(session: &Session, queue_place: Option<i64>) -> String {
         SessionStatus::PasskeyRequired => {
             "Confirm the passkey on the phone, or in the worker's dashboard".to_owned()
         }
+        SessionStatus::Working if session.wanted == SessionWanted::Stopped => {
+            "Is being stopped".to_owned()
+        }
+        SessionStatus::Working if down => "Is linked, but its worker is down".to_owned(),
         SessionStatus::Working => "Is linked and can send".to_owned(),
         SessionStatus::Failed => format!(
             "The login was lost: start it again with POST /api/sessions/{phone}/start \

@@ -15,14 +15,14 @@ pub enum StateView {
     Active,
     /// Keeps its sessions and takes no new ones.
     Cordoned,
-    /// Is being emptied.
+    /// The same as cordoned in this version: nothing is moved away.
     Draining,
 }
 
 /// What the last check of a worker found.
 #[derive(Debug, Clone, Copy, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum HealthView {
+pub enum WorkerHealthView {
     /// Not checked yet.
     Unknown,
     /// Answers, with our key.
@@ -55,7 +55,7 @@ pub struct WorkerView {
     /// Whether it takes sessions.
     pub state: StateView,
     /// What its last check found.
-    pub health: HealthView,
+    pub health: WorkerHealthView,
     /// Why it is down.
     #[schema(required, nullable)]
     pub health_reason: Option<String>,
@@ -103,9 +103,9 @@ impl From<Worker> for WorkerView {
                 WorkerState::Draining => StateView::Draining,
             },
             health: match worker.health {
-                WorkerHealth::Unknown => HealthView::Unknown,
-                WorkerHealth::Up => HealthView::Up,
-                WorkerHealth::Down => HealthView::Down,
+                WorkerHealth::Unknown => WorkerHealthView::Unknown,
+                WorkerHealth::Up => WorkerHealthView::Up,
+                WorkerHealth::Down => WorkerHealthView::Down,
             },
             health_reason: worker.health_reason,
             version: worker.version,

@@ -145,3 +145,20 @@ async fn other_paths_and_methods() {
     refused.is_problem(405, "method-not-allowed");
     assert_eq!(refused.header("allow"), "POST, GET");
 }
+
+/// Types of one name would be one schema, of whichever came last.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_healthy_is_told_of_numbers_and_of_workers_each_in_its_own_way() {
+    let app = app().await;
+    let document = app.get("/openapi.json").await;
+    let schemas = &document.is(200)["components"]["schemas"];
+    let health = |view: &str| {
+        let path = schemas[view]["properties"]["health"]["$ref"].as_str();
+        &schemas[path.unwrap().rsplit('/').next().unwrap()]
+    };
+    assert!(health("SessionView")["properties"]["state"].is_object());
+    assert_eq!(
+        health("WorkerView")["enum"],
+        serde_json::json!(["unknown", "up", "down"])
+    );
+}

@@ -77,11 +77,29 @@ async fn it_goes_to_a_worker_with_room_or_waits_in_the_queue() {
     );
 }
 
+/// As clients of the original do.
+#[tokio::test(flavor = "multi_thread")]
+async fn starting_a_number_that_is_new_makes_its_session() {
+    let app = app().await;
+    let path = "/api/sessions/42108077";
+    let wrong = app.post("/api/sessions/12345x/start", json!({})).await;
+    assert_eq!(wrong.is_problem(422, "invalid"), ["{phone_number}"]);
+    for status in [201, 200] {
+        let started = app.post(&format!("{path}/start"), json!({})).await;
+        let view = started.is(status);
+        assert_eq!(
+            (&view["status"], &view["data"]["queue_place"]),
+            (&json!("QUEUED"), &json!(1))
+        );
+    }
+    assert_eq!(app.get(path).await.is(200)["status"], "QUEUED");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn unknown_and_wrong_numbers() {
     let app = app().await;
     let calls = ["", "/qr", "/me"].map(|call| (Method::GET, call));
-    let more = ["/start", "/stop", "/logout", "/pairing-code"].map(|call| (Method::POST, call));
+    let more = ["/stop", "/logout", "/pairing-code"].map(|call| (Method::POST, call));
     for (method, call) in calls.into_iter().chain(more).chain([(Method::DELETE, "")]) {
         let unknown =
             said(app.admin(method.clone(), &format!("/api/sessions/1234567{call}"))).await;

@@ -1,6 +1,6 @@
 //! Runs every check over the repository, and compares what programs write with what is there.
 //!
-//! `UPDATE_DOCS=1 cargo test -p tidy` adopts a change of the settings or of the error codes.
+//! `UPDATE_DOCS=1 cargo test -p tidy` adopts a change of settings, error codes or statements.
 #![expect(clippy::unwrap_used, reason = "a test may fail loudly")]
 
 mod generated;
@@ -34,6 +34,17 @@ fn check(check: fn(&Tree) -> Vec<Fault>) {
 #[test]
 fn crates_know_only_whom_they_may() {
     check(arrows::arrows);
+}
+
+#[test]
+fn the_version_is_that_of_the_newest_changes() {
+    let read = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let (manifest, changes) = (read("Cargo.toml"), read("CHANGELOG.md"));
+    let of = |text: &str, before: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(before));
+        line.unwrap().trim_matches('"').to_owned()
+    };
+    assert_eq!(of(&manifest, "version = "), of(&changes, "## "));
 }
 
 #[test]

@@ -36,12 +36,13 @@ async fn a_text_leaves_as_the_contract_has_it() {
         id: Some("3EB0AA"),
     };
     let voice = Media::parse("http://127.0.0.1:9/a.mp3").unwrap();
-    ugly.client().send_media(letter, &voice, "ignored").await;
+    ugly.client().send_media(letter, &voice, "").await;
     let film = Media::parse("http://127.0.0.1:9/a.mp4").unwrap();
     ugly.client().send_media(letter, &film, "").await;
+    ugly.client().send_media(letter, &voice, "hi").await;
 
     let heard = ugly.heard();
-    assert_eq!(heard.len(), 3);
+    assert_eq!(heard.len(), 4);
     assert!(heard[0].starts_with("POST /w/17/api/sendText HTTP/1.1\r\n"));
     assert!(heard[0].contains("x-api-key: key-of-tests\r\n"));
     let bodies: Vec<serde_json::Value> = heard
@@ -59,9 +60,13 @@ async fn a_text_leaves_as_the_contract_has_it() {
             serde_json::json!({"session": "s", "chatId": "12132132130@c.us", "id": "3EB0AA",
                 "convert": false, "caption": "", "file": {"mimetype": "video/mp4",
                 "filename": "a.mp4", "url": "http://127.0.0.1:9/a.mp4"}}),
+            serde_json::json!({"session": "s", "chatId": "12132132130@c.us", "id": "3EB0AA",
+                "caption": "hi", "file": {"mimetype": "audio/mpeg", "filename": "a.mp3",
+                "url": "http://127.0.0.1:9/a.mp3"}}),
         ]
     );
     assert!(heard[1].starts_with("POST /w/17/api/sendVoice ") && heard[2].contains("/sendVideo "));
+    assert!(heard[3].starts_with("POST /w/17/api/sendFile "));
 }
 
 #[tokio::test]

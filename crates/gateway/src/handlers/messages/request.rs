@@ -19,6 +19,9 @@ pub struct Settlement {
 }
 
 impl FromFields for Settlement {
+    // A number as people write it takes a few dozen bytes.
+    const BODY_MAX: usize = 1_024 * 1_024;
+
     fn from_fields(fields: &mut Fields<'_>) -> Option<Self> {
         let resolution = fields.need("as", |value| {
             let all = &[Resolution::Sent, Resolution::Failed, Resolution::Resend];
