@@ -36,7 +36,7 @@ pub enum BrokerError {
     Timeout,
     /// The broker refused, or was not there.
     #[error("RabbitMQ: {0}")]
-    Refused(#[source] Box<lapin::Error>),
+    Refused(Box<lapin::Error>),
 }
 
 /// Whether the broker can be used, or why not.

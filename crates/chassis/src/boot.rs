@@ -1,7 +1,6 @@
 //! From `main` to the last drained task, the same for every service.
 
 use std::cell::Cell;
-use std::fmt::Display;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -11,7 +10,8 @@ use uuid::Uuid;
 
 use crate::config::{EXIT_USAGE, Faults, Settings, Source};
 use crate::telemetry::TelemetrySettings;
-use crate::{BoxError, Chance, Clock, Readiness, Shutdown, Supervisor, metrics, probes, telemetry};
+use crate::{BoxError, Chance, Clock, Readiness, Shutdown, Supervisor};
+use crate::{chain, metrics, probes, telemetry};
 
 /// What the drain gets even when `main` used the whole grace: tasks that only have to notice.
 const DRAIN_MIN: Duration = Duration::from_millis(500);
@@ -27,8 +27,9 @@ crate::settings! {
         /// Where scheduler and sender serve /livez, /readyz and /metrics (the gateway serves them
         /// on its own port). Loopback unless told otherwise; port 0 takes any free one.
         "PROBES_LISTEN" => probes_listen: SocketAddr = "127.0.0.1:9464";
-        /// Seconds that a stopping process gets to finish what it holds. Must outlast one send,
-        /// and be less than what the orchestrator waits before it kills (30 in most).
+        /// Seconds that a stopping process gets to finish what it holds. Most sends end within it;
+        /// one that does not is settled by the lane's next owner. Less than what the orchestrator
+        /// waits before it kills (30 in most).
         "SHUTDOWN_GRACE_SECONDS" => shutdown_grace: Duration = 25, 0.0..=600.0;
     }
 }
@@ -95,7 +96,7 @@ impl<S> Process<S> {
     ) -> Result<bool, E>
     where
         F: Future<Output = Result<(), E>>,
-        E: Display,
+        E: Into<BoxError>,
     {
         while !self.shutdown.is_requested() {
             match attempt().await {
@@ -104,7 +105,8 @@ impl<S> Process<S> {
                     return Ok(true);
                 }
                 Err(failure) if passes(&failure) => {
-                    self.readiness.report(dependency, Err(failure.to_string()));
+                    let failure = chain(&*failure.into());
+                    self.readiness.report(dependency, Err(failure));
                     self.clock.sleep(WAIT_FOR_EVERY).await;
                 }
                 Err(failure) => return Err(failure),
@@ -163,8 +165,8 @@ fn refuse(service: &str, faults: &Faults) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-fn fail(service: &str, failure: &dyn Display) -> ExitCode {
-    tracing::error!("{service} ends: {failure}");
+fn fail(service: &str, failure: &BoxError) -> ExitCode {
+    tracing::error!("{service} ends: {}", chain(&**failure));
     ExitCode::FAILURE
 }
 

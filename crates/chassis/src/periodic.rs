@@ -1,13 +1,12 @@
 //! One idempotent step, run now and then. Timer and wake-up both just run it.
 
-use std::fmt::Display;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::{Backoff, Chance, Clock, Shutdown};
+use crate::{Backoff, BoxError, Chance, Clock, Shutdown, chain};
 
 /// A loop around one step. It never ends on an error; it says so once, waits longer and longer
 /// unless it is [keeping pace](Self::keeping_pace), and says when the step works again.
@@ -32,7 +31,7 @@ pub async fn periodic<S, F, E>(
 ) where
     S: FnMut() -> F,
     F: Future<Output = Result<(), E>>,
-    E: Display,
+    E: Into<BoxError>,
 {
     Periodic::new(name, every, clock, shutdown).run(step).await;
 }
@@ -72,7 +71,7 @@ impl Periodic {
     where
         S: FnMut() -> F,
         F: Future<Output = Result<(), E>>,
-        E: Display,
+        E: Into<BoxError>,
     {
         let mut failures: u32 = 0;
         while !self.shutdown.is_requested() {
@@ -83,6 +82,7 @@ impl Periodic {
                 }
                 Ok(()) => {}
                 Err(error) => {
+                    let error = chain(&*error.into());
                     if failures == 0 {
                         tracing::warn!(task = self.name, "{} failed, retrying: {error}", self.name);
                     } else {

@@ -275,16 +275,10 @@ impl Problem {
 
     /// The cause with all that lies behind it, for the log.
     pub fn chain(&self) -> String {
-        let mut text = self.detail.clone();
-        let first = self
-            .cause
-            .as_deref()
-            .map(|cause| cause as &dyn std::error::Error);
-        for cause in std::iter::successors(first, |cause| cause.source()) {
-            text.push_str(": ");
-            text.push_str(&cause.to_string());
+        match &self.cause {
+            Some(cause) => format!("{}: {}", self.detail, chassis::chain(&**cause)),
+            None => self.detail.clone(),
         }
-        text
     }
 }
 

@@ -27,11 +27,11 @@ pub const PAUSE: Duration = Duration::from_millis(20);
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The outbox cannot be read.
-    #[error("the outbox cannot be read: {0}")]
+    #[error("the outbox cannot be read")]
     Store(#[from] StoreError),
     /// The broker did not take a job.
-    #[error("a job was not published: {0}")]
-    Publish(PublishError),
+    #[error("a job was not published")]
+    Publish(#[source] PublishError),
 }
 
 /// Publishes what waits, until nothing does.

@@ -7,7 +7,7 @@ use actix_web::middleware::from_fn;
 use actix_web::web::Data;
 use actix_web::{App, HttpServer};
 use broker::{Broker, Publisher};
-use chassis::{BoxError, Clock, Periodic, Process, Readiness, Shutdown, probes};
+use chassis::{BoxError, Clock, Periodic, Process, Readiness, Shutdown, chain, probes};
 use models::delays::Delays;
 use secrecy::{ExposeSecret, SecretString};
 use store::{Spool, Store, StoreError, delays, migrate, workers};
@@ -39,9 +39,9 @@ pub async fn migrate(process: Process<(MigrateSettings, DelaySettings)>) -> Resu
     let url = settings.database_url.expose_secret();
     let direct = settings.direct_url.as_ref();
     let direct = direct.unwrap_or(&settings.database_url).expose_secret();
-    migrate::run(direct).await.map_err(told)?;
-    let db = Store::new(url, 1)?.client().await.map_err(told)?;
-    delays::seed(&db, Delays::from(first)).await.map_err(told)?;
+    migrate::run(direct).await?;
+    let db = Store::new(url, 1)?.client().await?;
+    delays::seed(&db, Delays::from(first)).await?;
     tracing::info!("the database is at version {}", migrate::needed());
     process.shutdown.request();
     Ok(())
@@ -126,8 +126,7 @@ async fn prepare(process: &Process<GatewaySettings>, gateway: &Gateway) -> Resul
     let agree = || agree(&gateway.store, first, capacity);
     process
         .wait_for(POSTGRESQL, agree, StoreError::is_unavailable)
-        .await
-        .map_err(told)?;
+        .await?;
     Ok(())
 }
 
@@ -232,19 +231,4 @@ pub fn http(
         .shutdown_timeout(grace.as_secs())
         .listen(listener)?
         .run())
-}
-
-/// An error with all that lies behind it.
-fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    for cause in causes {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-    }
-    text
-}
-
-fn told(error: StoreError) -> BoxError {
-    chain(&error).into()
 }

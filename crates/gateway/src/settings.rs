@@ -103,7 +103,7 @@ chassis::settings! {
     pub struct MigrateSettings {
         /// The ledger: `postgres://user:password@host:port/database`.
         "DATABASE_URL" => database_url: SecretString;
-        /// The same past the pooler, where `DATABASE_URL` leads through one: `migrate` needs a
+        /// The ledger past the pooler, where `DATABASE_URL` leads through one: `migrate` needs a
         /// connection of its own.
         "DATABASE_DIRECT_URL" => direct_url: Option<SecretString>;
     }

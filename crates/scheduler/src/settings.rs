@@ -15,7 +15,8 @@ chassis::settings! {
         "DATABASE_URL" => database_url: SecretString;
         /// The broker: `amqp://user:password@host:port/vhost`.
         "AMQP_URL" => amqp_url: SecretString;
-        /// The gateway as the workers reach it; session news are posted below it.
+        /// The gateway as the workers reach it; they post what becomes of sessions and
+        /// messages below it.
         "WEBHOOK_BASE_URL" => webhook_base_url: Url;
         /// The key that workers sign their webhooks with; the gateway must have the same.
         "WEBHOOK_HMAC_KEY" => webhook_hmac_key: SecretString, 16..=200_usize;
@@ -33,7 +34,7 @@ chassis::settings! {
         "HEARTBEAT_SECONDS" => heartbeat_every: Duration = 2, 0.1..=60.0;
         /// Seconds without a heartbeat after which a replica counts as dead and its lanes are
         /// taken over. At least four heartbeats, so that one that is lost does no harm; must be
-        /// the same for senders and schedulers.
+        /// the same for all services.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
         /// Seconds without an ack after which a worker is asked about a message. WhatsApp's servers
         /// report within seconds; what takes longer was probably lost on its way to us.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, Publisher};
-use chassis::{BoxError, Clock, Periodic, Process, Shutdown};
+use chassis::{BoxError, Clock, Periodic, Process, Shutdown, chain};
 use models::ids::ReplicaId;
 use secrecy::ExposeSecret;
 use store::{Store, StoreError, replicas};
@@ -180,7 +180,7 @@ fn heartbeat(
                 replicas::beat(&db, id, "scheduler", &name).await
             };
             let beat = beat.await;
-            let state = beat.as_ref().map(drop).map_err(ToString::to_string);
+            let state = beat.as_ref().map(drop).map_err(|error| chain(error));
             readiness.report("postgresql", state);
             beat
         };

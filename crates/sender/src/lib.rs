@@ -6,7 +6,7 @@
 //!
 //! Always true: a message is claimed in the ledger before its request leaves; nothing of ours is
 //! sent after our heartbeat may have gone stale ([`lease`]); what may have been heard is never
-//! sent again.
+//! sent again, unless the operator chose that.
 
 pub mod consume;
 pub mod context;

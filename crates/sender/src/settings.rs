@@ -40,9 +40,9 @@ chassis::settings! {
         "HEARTBEAT_SECONDS" => heartbeat_every: Duration = 2, 0.1..=60.0;
         /// Seconds without a heartbeat after which a replica counts as dead and its lanes are
         /// taken over. At least four heartbeats, so that one that is lost does no harm; must be
-        /// the same for senders and schedulers.
+        /// the same for all services.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
-        /// Seconds between two looks at the lanes: how late a pause, a cancel or a changed delay
+        /// Seconds between two looks at the lanes: how late a cancel or a changed delay
         /// is noticed, at most.
         "LANE_WATCH_SECONDS" => watch_every: Duration = 1, 0.1..=2.0;
         /// A lane in which nobody may speak for as many seconds is parked: it keeps its owner and

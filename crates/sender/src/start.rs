@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use broker::{Broker, Consumer};
-use chassis::{BoxError, Periodic, Process, Shutdown};
+use chassis::{BoxError, Periodic, Process, Shutdown, chain};
 use models::delays::Delays;
 use models::ids::ReplicaId;
 use models::job::Job;
@@ -140,7 +140,7 @@ fn heartbeat(
             let lease = (&*context.lease, context.settings.dead_after);
             let replica = (context.replica, name.as_str());
             let beat = lease::beat(&store, replica, lease, &context.moments).await;
-            let state = beat.as_ref().map(drop).map_err(ToString::to_string);
+            let state = beat.as_ref().map(drop).map_err(|error| chain(&**error));
             readiness.report("postgresql", state);
             beat
         };

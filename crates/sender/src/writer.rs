@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use chassis::{Backoff, Chance, Clock, Shutdown};
+use chassis::{Backoff, Chance, Clock, Shutdown, chain};
 use models::ids::{ReplicaId, WorkerId};
 use store::ledger::{self, Cause, Claim, Claimed, Concluded, Conclusion, Outcome};
 use store::{Store, StoreError};
@@ -272,14 +272,4 @@ async fn give_up_words(
         }
         result => result,
     }
-}
-
-fn chain(error: &StoreError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
