@@ -72,25 +72,6 @@ impl Source {
         let value = value.trim();
         (!value.is_empty()).then(|| value.to_owned())
     }
-
-    /// Faults for variables that begin with `prefix` but are not in `known`: most likely typing
-    /// errors, which would otherwise be ignored in silence.
-    ///
-    /// # Errors
-    /// One fault per unknown variable.
-    pub fn refuse_unknown(&self, prefix: &str, known: &[SettingDoc]) -> Result<(), Faults> {
-        let unknown = self.keys.iter().filter(|key| {
-            key.starts_with(prefix) && !known.iter().any(|setting| setting.key == key.as_str())
-        });
-        let faults: Vec<_> = unknown
-            .map(|key| Fault::new(key, "there is no such setting"))
-            .collect();
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Faults(faults))
-        }
-    }
 }
 
 /// One row of the table of settings.

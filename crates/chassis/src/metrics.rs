@@ -14,6 +14,11 @@ const SECONDS: [f64; 12] = [
     0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
 ];
 
+/// Bounds of all `*_rows` histograms: what is written or read together.
+const ROWS: [f64; 10] = [
+    1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0,
+];
+
 /// What became of installing the recorder. The first call installs while others wait for it: one
 /// that looked in between would take this process's own recorder for a stranger's.
 static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
@@ -32,6 +37,7 @@ pub fn install() -> Result<(), BoxError> {
 fn recorder() -> Result<PrometheusHandle, BuildError> {
     PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_rows".to_owned()), &ROWS)?
         .install_recorder()
 }
 

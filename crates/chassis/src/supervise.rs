@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use tokio::task::AbortHandle;
 use tokio_util::task::TaskTracker;
 
-use crate::{Backoff, BoxError, Chance, Clock, Shutdown};
+use crate::{BoxError, Shutdown};
 
 /// How a task may end: with nothing, or with a result.
 pub trait TaskEnd: Send {
@@ -99,39 +99,6 @@ impl Supervisor {
         })
     }
 
-    /// Starts a task that is made anew, after a growing wait, whenever it fails; each failure is
-    /// logged. It ends for good when it ends without an error, or at shutdown.
-    pub fn spawn_loop<M, F>(&self, name: &'static str, mut make: M) -> AbortHandle
-    where
-        M: FnMut() -> F + Send + 'static,
-        F: Future<Output: TaskEnd> + Send + 'static,
-    {
-        let shared = Arc::clone(&self.shared);
-        let (clock, chance) = (Clock::system(), Chance::system());
-        self.track(name, async move {
-            let mut attempt = 0;
-            loop {
-                let started = clock.instant();
-                let Err(failure) = outcome(make()).await else {
-                    return;
-                };
-                if shared.shutdown.is_requested() {
-                    return;
-                }
-                // One that held for longer than the longest wait has earned a fresh start.
-                let held = clock.instant().duration_since(started) > Backoff::LOOP.max;
-                attempt = if held { 0 } else { attempt };
-                let wait = Backoff::LOOP.after(attempt, chance.fraction());
-                attempt = attempt.saturating_add(1);
-                tracing::error!(task = name, attempt, "task {name} failed: {failure}");
-                tokio::select! {
-                    () = shared.shutdown.requested() => return,
-                    () = clock.sleep(wait) => {}
-                }
-            }
-        })
-    }
-
     /// The wish to stop that this supervisor raises when a task fails.
     #[must_use]
     pub fn shutdown(&self) -> &Shutdown {
@@ -200,7 +167,6 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicU32;
 
     use super::*;
 
@@ -225,20 +191,6 @@ mod tests {
 
         supervisor.shutdown().requested().await;
         assert!(supervisor.has_failed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_loop_is_made_anew_until_it_succeeds() {
-        let supervisor = Supervisor::new(Shutdown::new());
-        let runs = Arc::new(AtomicU32::new(0));
-        let counted = Arc::clone(&runs);
-        supervisor.spawn_loop("stubborn", move || {
-            let run = counted.fetch_add(1, Ordering::Relaxed);
-            async move { if run < 3 { Err("not yet") } else { Ok(()) } }
-        });
-        assert!(supervisor.drain(Duration::from_secs(600)).await.is_empty());
-        assert_eq!(runs.load(Ordering::Relaxed), 4);
-        assert!(!supervisor.has_failed());
     }
 
     #[tokio::test(start_paused = true)]

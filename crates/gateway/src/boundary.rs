@@ -126,12 +126,12 @@ fn record(
     let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     match problem {
         Some(problem) if problem.is_failure() => tracing::error!(
-            %method, route, status, elapsed_ms = millis, trace_id = %trace,
+            %method, route, status, elapsed_ms = millis, trace.id = %trace,
             kind = problem.kind.id(), "{method} {route} failed: {}", problem.chain()
         ),
         _ if route == "/livez" || route == "/readyz" || route == "/metrics" => {}
         problem => tracing::info!(
-            %method, route, status, elapsed_ms = millis, trace_id = %trace,
+            %method, route, status, elapsed_ms = millis, trace.id = %trace,
             kind = problem.map_or("none", |problem| problem.kind.id()),
             "{method} {route} answered {status}"
         ),

@@ -231,6 +231,11 @@ impl Problem {
         Self::new(Kind::SessionUnknown, detail)
     }
 
+    /// There is no such campaign.
+    pub fn campaign_unknown(id: CampaignId) -> Self {
+        Self::new(Kind::CampaignUnknown, format!("there is no campaign {id}"))
+    }
+
     /// The campaign's messages are gone, as they were to be.
     pub fn messages_purged(campaign: CampaignId, at: OffsetDateTime) -> Self {
         let detail = format!(

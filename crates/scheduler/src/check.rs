@@ -11,7 +11,6 @@ use models::session::SessionStatus;
 use models::worker::WorkerHealth;
 use store::StoreError;
 use store::checks::{self, DueWorker, Known, Passed};
-use waha::server::Tier;
 use waha::sessions::{SeenStatus, SessionInfo};
 use waha::{CallError, Waha};
 
@@ -84,14 +83,10 @@ async fn ask(waha: &Waha, with_sessions: bool) -> Result<Answer, CallError> {
     } else {
         Vec::new()
     };
-    let tier = match server.tier {
-        Tier::Core => "CORE",
-        Tier::Plus => "PLUS",
-    };
     let found = Passed {
         version: server.version.to_string(),
         engine: server.engine,
-        tier: tier.to_owned(),
+        tier: server.tier.name().to_owned(),
         capabilities: server.capabilities(),
         uptime: status.uptime,
     };

@@ -18,6 +18,16 @@ pub enum Tier {
     Plus,
 }
 
+impl Tier {
+    /// WAHA's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Core => "CORE",
+            Self::Plus => "PLUS",
+        }
+    }
+}
+
 /// Who a server is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerInfo {

@@ -11,8 +11,6 @@ use crate::server::Tier;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u32, pub u32, pub u32);
 
-/// Keys are checked.
-const KEY_ENFORCED: Version = Version(2025, 6, 5);
 /// Webhooks of the free edition are signed. It came "somewhere in 2025"; this is the first
 /// version in which it was seen, so that nothing unsigned is ever waited for in vain.
 const WEBHOOK_HMAC: Version = Version(2026, 2, 1);
@@ -20,8 +18,6 @@ const WEBHOOK_HMAC: Version = Version(2026, 2, 1);
 const OWN_MESSAGE_IDS: Version = Version(2026, 4, 3);
 /// Everything of Plus moved into the free edition.
 const UNITED: Version = Version(2026, 6, 1);
-/// Restrictions by WhatsApp can be asked for.
-const TIMELOCK: Version = Version(2026, 8, 0);
 
 /// A text that is no version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -45,18 +41,6 @@ impl FromStr for Version {
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
-impl Version {
-    /// Whether it checks the key at all.
-    pub fn enforces_key(self) -> bool {
-        self >= KEY_ENFORCED
-    }
-
-    /// Whether it can be asked for WhatsApp's restrictions of a number.
-    pub fn tells_timelock(self) -> bool {
-        self >= TIMELOCK
     }
 }
 
@@ -151,7 +135,5 @@ mod tests {
             ];
             assert_eq!(seen, able, "{version} {engine} {tier:?}");
         }
-        assert!(!Version(2024, 10, 8).enforces_key() && Version(2025, 6, 5).enforces_key());
-        assert!(!Version(2026, 7, 2).tells_timelock() && Version(2026, 8, 2).tells_timelock());
     }
 }

@@ -133,11 +133,7 @@ fn groups_are_read_together() {
 }
 
 #[test]
-fn misspelt_names_are_faults() {
-    let source = Source::from_pairs([("TEST_TRUN", "1"), ("TEST_TURN", "1"), ("PATH", "x")]);
-    let faults = source
-        .refuse_unknown("TEST_", Everything::SETTINGS)
-        .unwrap_err();
-    assert_eq!(faults.to_string(), "TEST_TRUN: there is no such setting");
-    assert!(!format!("{source:?}").contains("\"1\""));
+fn a_source_shows_no_values() {
+    let source = Source::from_pairs([("TEST_TURN", "secret")]);
+    assert!(!format!("{source:?}").contains("secret"));
 }

@@ -160,6 +160,16 @@ impl<P: Place> FromParams for Page<P> {
     }
 }
 
+/// The sender that a call is about, by `?sender_number=`.
+#[derive(Debug)]
+pub struct Whose(pub PhoneNumber);
+
+impl FromParams for Whose {
+    fn from_params(params: &mut Params) -> Option<Self> {
+        params.need_phone("sender_number").map(Self)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

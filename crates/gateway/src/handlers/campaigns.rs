@@ -100,12 +100,8 @@ fn view((campaign, situation): Looked, around: Around) -> CampaignView {
 
 async fn one_view(gateway: &Gateway, id: CampaignId) -> Result<CampaignView, Problem> {
     let looked = gateway.looks.look(id).await?;
-    let looked = looked.ok_or_else(|| unknown(id))?;
+    let looked = looked.ok_or_else(|| Problem::campaign_unknown(id))?;
     Ok(view(looked, Around::of(gateway)))
-}
-
-fn unknown(id: CampaignId) -> Problem {
-    Problem::new(Kind::CampaignUnknown, format!("there is no campaign {id}"))
 }
 
 /// Which messages to show with a campaign.
@@ -252,7 +248,7 @@ pub async fn list(
 pub async fn cancel(id: CampaignPath, gateway: Data<Gateway>) -> Answer {
     let cancelled = ledger::cancel(&mut gateway.store.client().await?, id.0).await?;
     match cancelled {
-        Cancellation::Missing => Err(unknown(id.0)),
+        Cancellation::Missing => Err(Problem::campaign_unknown(id.0)),
         Cancellation::Ended(status) => {
             let detail = format!("campaign {} is {status}: nothing is left to cancel", id.0);
             Err(Problem::new(Kind::CampaignFinished, detail))
@@ -276,7 +272,9 @@ pub async fn failed(
     gateway: Data<Gateway>,
 ) -> Answer {
     let db = gateway.store.client().await?;
-    let campaign = ledger::one(&db, id.0).await?.ok_or_else(|| unknown(id.0))?;
+    let campaign = ledger::one(&db, id.0)
+        .await?
+        .ok_or_else(|| Problem::campaign_unknown(id.0))?;
     let after = page.0.after.map_or(-1, |Ordinal(ordinal)| ordinal);
     let failed = Some(MessageStatus::Failed);
     let mut rows = match campaign.messages_purged_at {

@@ -13,7 +13,7 @@ use store::delays as ledger;
 use crate::auth::Admin;
 use crate::extract::body::FromFields;
 use crate::extract::fields::{self, Fields};
-use crate::extract::params::{FromParams, Params};
+use crate::extract::params::{FromParams, Params, Whose};
 use crate::extract::{Json, Query};
 use crate::problem::Problem;
 use crate::reply::{self, Answer};
@@ -33,16 +33,6 @@ impl FromFields for GlobalChange {
             sender_switch: fields.seconds("SENDER_SWITCH_DELAY"),
             campaign: fields.seconds("CAMPAIGN_DELAY"),
         }))
-    }
-}
-
-/// Whose delays.
-#[derive(Debug)]
-pub struct Whose(PhoneNumber);
-
-impl FromParams for Whose {
-    fn from_params(params: &mut Params) -> Option<Self> {
-        params.need_phone("sender_number").map(Self)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Single messages: their stories, and the end of their uncertainty.
 
 use actix_web::web::Data;
-use models::ids::CampaignId;
 use store::campaigns as ledger;
 use store::story::story as read;
 use store::unknown::{Settled, settle};
@@ -39,7 +38,7 @@ pub async fn story(path: MessagePath, gateway: Data<Gateway>) -> Answer {
     } = path;
     let db = gateway.store.client().await?;
     let found = ledger::one(&db, campaign).await?;
-    let found = found.ok_or_else(|| unknown(campaign))?;
+    let found = found.ok_or_else(|| Problem::campaign_unknown(campaign))?;
     if let Some(at) = found.messages_purged_at {
         return Err(Problem::messages_purged(campaign, at));
     }
@@ -75,19 +74,17 @@ pub async fn settle_unknown(
     let mut db = gateway.store.client().await?;
     let recipients = settlement.recipients.as_deref();
     let settled = match settle(&mut db, id.0, recipients, settlement.resolution).await? {
-        Settled::Missing => return Err(unknown(id.0)),
+        Settled::Missing => return Err(Problem::campaign_unknown(id.0)),
         Settled::Purged(at) => return Err(Problem::messages_purged(id.0, at)),
         Settled::Messages(settled) => settled,
     };
-    let campaign = ledger::one(&db, id.0).await?.ok_or_else(|| unknown(id.0))?;
+    let campaign = ledger::one(&db, id.0)
+        .await?
+        .ok_or_else(|| Problem::campaign_unknown(id.0))?;
     Ok(reply::ok(SettledView {
         campaign_id: id.0.uuid(),
         settled,
         status: campaign.status.into(),
         unknown_messages: campaign.counts.unknown,
     }))
-}
-
-fn unknown(id: CampaignId) -> Problem {
-    Problem::new(Kind::CampaignUnknown, format!("there is no campaign {id}"))
 }

@@ -11,7 +11,7 @@ use super::campaigns::views;
 use super::sessions::sessions_page;
 use crate::auth::Admin;
 use crate::extract::Query;
-use crate::extract::params::{FromParams, Page, Params};
+use crate::extract::params::{Page, Whose};
 use crate::reply::{self, Answer};
 use crate::state::Gateway;
 use crate::views::monitoring::{CampaignsOverview, MetricsView, UserView};
@@ -20,16 +20,6 @@ use crate::views::sessions::{NumbersView, SessionView};
 
 /// Campaigns that the overview shows.
 const RECENT: i64 = 20;
-
-/// Whose figures.
-#[derive(Debug)]
-pub struct Whose(PhoneNumber);
-
-impl FromParams for Whose {
-    fn from_params(params: &mut Params) -> Option<Self> {
-        params.need_phone("sender_number").map(Self)
-    }
-}
 
 async fn figures(gateway: &Gateway, sender: Option<&PhoneNumber>) -> Answer {
     let db = gateway.store.client().await?;

@@ -9,7 +9,7 @@ use store::workers::{
 };
 use url::Url;
 use waha::CallError;
-use waha::server::{ServerInfo, Tier};
+use waha::server::ServerInfo;
 
 use crate::auth::Admin;
 use crate::extract::params::{FromParams, Page, Params};
@@ -68,11 +68,7 @@ fn identity(info: ServerInfo) -> Identity {
     Identity {
         version: info.version.to_string(),
         engine: info.engine.name().to_owned(),
-        tier: match info.tier {
-            Tier::Core => "CORE",
-            Tier::Plus => "PLUS",
-        }
-        .to_owned(),
+        tier: info.tier.name().to_owned(),
         capabilities: info.capabilities(),
     }
 }
