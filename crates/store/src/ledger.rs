@@ -112,6 +112,8 @@ const CONCLUDE: &str = concat!(
                 WHEN c.completed_at IS NOT NULL OR c.sent + c.delivered + c.read + c.failed
                     + c.cancelled + c.suppressed + c.unknown + (m.status <> 0)::integer < c.total
                     THEN c.status
+                -- It was cancelled before messages of it were sent again.
+                WHEN c.cancelled > 0 THEN 'CANCELLED'
                 WHEN c.failed + c.unknown > 0 OR m.status IN (5, 8) THEN 'COMPLETED_WITH_ERRORS'
                 ELSE 'COMPLETED' END,
             completed_at = CASE

@@ -122,6 +122,7 @@ const APPLY: &str = "
             status = CASE
                 WHEN c.status = 'CANCELLED' OR c.sent + c.delivered + c.read + c.failed
                     + c.cancelled + c.suppressed + c.unknown + t.ended < c.total THEN c.status
+                WHEN c.cancelled + t.cancelled > 0 THEN 'CANCELLED'
                 WHEN c.failed + t.failed + c.unknown + t.unknown > 0 THEN 'COMPLETED_WITH_ERRORS'
                 ELSE 'COMPLETED' END,
             completed_at = CASE

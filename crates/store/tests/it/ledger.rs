@@ -12,6 +12,7 @@ use store::campaigns;
 use store::lanes::Tenure;
 use store::ledger::{self, Cause, Claim, Conclusion, Outcome, Proof, Written};
 use store::roster::{self, Speaker};
+use store::unknown::{Resolution, Settled, settle};
 use testkit::TestDatabase;
 
 use crate::fixture::{campaign, kill, phone, replica, session, take, worker};
@@ -170,6 +171,28 @@ async fn a_campaign_is_counted_in_the_statement_that_moves_its_messages() {
     assert_eq!(status, Some(CampaignStatus::CompletedWithErrors));
     let (_, counters, rows) = scene.counts().await;
     assert_eq!((counters, rows), (vec![0, 1, 1, 0, 1], vec![0, 1, 1, 0, 1]));
+}
+
+/// Some of its messages were never sent, whatever is sent again by hand.
+#[tokio::test]
+async fn a_cancelled_campaign_that_goes_on_ends_as_cancelled() {
+    let scene = scene(3).await;
+    scene.write(&[], &[scene.claim(0)]).await;
+    let mut client = scene.db.store.client().await.unwrap();
+    let cancelled = store::campaigns::cancel(&mut client, scene.campaign);
+    cancelled.await.unwrap();
+    let unknown = Outcome::Unknown(cause("owner_died"));
+    scene.write(&[scene.conclusion(0, unknown)], &[]).await;
+    let again = settle(&mut client, scene.campaign, None, Resolution::Resend);
+    assert_eq!(again.await.unwrap(), Settled::Messages(1));
+    assert_eq!(scene.counts().await.0, "IN_PROGRESS");
+    let status = scene.send(0, sent()).await;
+    assert_eq!(status, Some(CampaignStatus::Cancelled));
+    let (status, counters, _) = scene.counts().await;
+    assert_eq!(
+        (status.as_str(), counters),
+        ("CANCELLED", vec![0, 1, 0, 2, 0])
+    );
 }
 
 #[tokio::test]
