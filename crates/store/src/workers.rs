@@ -143,6 +143,14 @@ const REGISTER: &str = concat!(
     RETURNING ",
     columns!()
 );
+const REGISTERED: &str = "SELECT EXISTS (SELECT FROM workers WHERE url = $1)";
+
+/// Whether there is a worker at this URL.
+pub async fn is_registered(db: &impl GenericClient, url: &str) -> Result<bool, StoreError> {
+    let statement = db.prepare_cached(REGISTERED).await?;
+    Ok(db.query_one(&statement, &[&url]).await?.get(0))
+}
+
 const LANE: &str = "INSERT INTO lanes (worker_id) VALUES ($1)";
 
 /// Registers a worker, with its lane.

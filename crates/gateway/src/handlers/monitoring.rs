@@ -44,7 +44,7 @@ pub async fn metrics(_: Admin, gateway: Data<Gateway>) -> Answer {
     figures(&gateway, None).await
 }
 
-/// All numbers that campaigns were sent from, in the order of their digits
+/// All numbers that are known, in the order of their digits
 #[utoipa::path(get, path = "/api/admin/users", tag = "Monitoring", operation_id = "admin_users",
     params(
         ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000),

@@ -99,16 +99,13 @@ pub async fn register(
     gateway: Data<Gateway>,
 ) -> Answer {
     let Json(wanted) = wanted;
+    let (url, key) = (&wanted.url, &wanted.api_key);
+    // Before it is asked: one that is down is there all the same.
+    if ledger::is_registered(&gateway.store.client().await?, url).await? {
+        return Err(url_taken());
+    }
     let identity = match check.0.0 {
-        true => Some(
-            identify(
-                &gateway,
-                &wanted.url,
-                wanted.api_key.clone(),
-                wanted.weak_key,
-            )
-            .await?,
-        ),
+        true => Some(identify(&gateway, url, key.clone(), wanted.weak_key).await?),
         false => None,
     };
     let weak = wanted.weak_key;
@@ -151,13 +148,15 @@ fn new_worker(gateway: &Gateway, wanted: Registration, identity: Option<Identity
     }
 }
 
+fn url_taken() -> Problem {
+    let detail = "a worker with this URL is registered already";
+    Problem::new(Kind::WorkerUrlTaken, detail)
+}
+
 fn written_view(written: Write, weak_key: bool) -> Result<WorkerView, Problem> {
     match written {
         Write::Missing => Err(Problem::new(Kind::WorkerUnknown, "there is no such worker")),
-        Write::UrlTaken => Err(Problem::new(
-            Kind::WorkerUrlTaken,
-            "a worker with this URL is registered already",
-        )),
+        Write::UrlTaken => Err(url_taken()),
         Write::Done(worker) => Ok(WorkerView {
             note: weak_key.then(|| WEAK_NOTE.to_owned()),
             ..WorkerView::from(*worker)

@@ -119,7 +119,7 @@ pub struct SessionData {
     /// What it waits for, or what went wrong.
     #[schema(required, nullable)]
     pub reason: Option<String>,
-    /// Its place in the queue, from 1, while it is queued.
+    /// Its place in the queue, from 1, while it is queued; not told in lists.
     #[schema(required, nullable)]
     pub queue_place: Option<i64>,
     /// When its status last changed.

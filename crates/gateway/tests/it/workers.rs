@@ -80,6 +80,11 @@ async fn one_address_is_one_worker() {
     app.admin_post("/api/admin/workers", again.clone())
         .await
         .is_problem(409, "worker-url-taken");
+    // Not even when it cannot be asked.
+    again["api_key"] = json!("a key that it does not take");
+    app.admin_post("/api/admin/workers", again.clone())
+        .await
+        .is_problem(409, "worker-url-taken");
     again["api_key"] = json!(sim.api_key(1));
     patch(&app, &second, again)
         .await

@@ -98,6 +98,9 @@ async fn cancel_locked(
     ids: &[Uuid],
     why: Option<&str>,
 ) -> Result<u64, StoreError> {
+    // Millions of messages take longer than any other statement may.
+    tx.batch_execute("SET LOCAL statement_timeout = '10min'")
+        .await?;
     let statement = tx.prepare_cached(CANCEL).await?;
     let mut cancelled = 0;
     for id in ids {
