@@ -51,6 +51,8 @@ pub struct InFlight {
     pub key: MessageKey,
     /// The worker it was handed to, if at all.
     pub worker: WorkerId,
+    /// The epoch of its lane in which it was claimed; `None` when it is from before that was kept.
+    pub epoch: Option<i64>,
     /// Since it was claimed.
     pub claimed_ago: Duration,
 }
@@ -91,7 +93,8 @@ macro_rules! roster {
                 EXTRACT(EPOCH FROM now() - d.in_flight_at)::float8,
                 c.id, c.template, c.variables, c.media_url, c.status, c.trace_id,
                 r.ordinal, CASE WHEN back.again THEN 0
-                    ELSE EXTRACT(EPOCH FROM r.due_at - now())::float8 END, m.ordinal, s.worker_id
+                    ELSE EXTRACT(EPOCH FROM r.due_at - now())::float8 END, m.ordinal, s.worker_id,
+                d.in_flight_epoch
             FROM ",
             $s,
             " JOIN senders d ON d.phone = s.phone
@@ -208,6 +211,7 @@ fn in_flight(row: &Row) -> Option<InFlight> {
             ordinal: row.get::<_, Option<_>>(12)?,
         },
         worker: WorkerId::new(row.get::<_, Option<_>>(13)?),
+        epoch: row.get(25),
         claimed_ago: seconds(row.get::<_, Option<f64>>(14)?),
     })
 }
