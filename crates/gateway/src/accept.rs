@@ -181,8 +181,7 @@ impl Draft {
     fn take_plain(&mut self, plain: &Plain<'_>) -> Result<bool, Problem> {
         let own = &plain.own;
         let complete = self.needed.iter().all(|name| own.has(name));
-        let says = self.needed.iter().any(|name| own.says(name));
-        let fits = self.extent.surely_fits(own.bytes(), says);
+        let fits = self.extent.surely_fits(own);
         let too_many = self.count >= self.limits.recipients || own.len() > self.limits.variables;
         if !complete || !fits || too_many {
             return Ok(false);
@@ -286,9 +285,9 @@ impl Draft {
     /// What is wrong with a recipient's text. As for what is missing, that of whoever has no
     /// variables of his own is said once.
     fn unsaid(&mut self, own: Option<&Variables>) -> Option<Wrong> {
-        let (template, none) = (self.template.as_ref()?, Variables::new());
-        let media = self.media_url.is_some();
-        let checked = template.check(own.unwrap_or(&none), &self.variables, media);
+        self.template.as_ref()?;
+        let none = Variables::new();
+        let checked = self.extent.check(own.unwrap_or(&none), &self.variables);
         let error = checked.err()?;
         if own.is_none() && !self.skips {
             self.unsaid_shared = Some(error);

@@ -18,7 +18,7 @@ use models::ids::CampaignId;
 use store::campaigns::{self as ledger, Acceptance, Submitted};
 use store::{Client, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{timeout, timeout_at};
 
 use crate::problem::Problem;
 
@@ -130,22 +130,25 @@ impl Intake {
         id: CampaignId,
         mut learn: impl AsyncFnMut(&mut Client) -> Result<T, StoreError>,
     ) -> Result<T, Problem> {
-        let tries = async {
-            loop {
-                let learnt = match self.store.client().await {
-                    Ok(mut client) => learn(&mut client).await,
-                    Err(error) => Err(error),
-                };
-                match learnt {
-                    Err(error) if error.is_unavailable() => self.clock.sleep(RECALL_EVERY).await,
-                    known => return known,
-                }
+        let until = self.clock.instant() + RECALL_MAX;
+        while self.clock.instant() < until {
+            let learnt = match self.store.client().await {
+                Err(error) => Err(error),
+                Ok(mut client) => match timeout_at(until, learn(&mut client)).await {
+                    Ok(learnt) => learnt,
+                    // Whatever it still waits for, nobody else is to.
+                    Err(_) => {
+                        client.close();
+                        break;
+                    }
+                },
+            };
+            match learnt {
+                Err(error) if error.is_unavailable() => self.clock.sleep(RECALL_EVERY).await,
+                known => return Ok(known?),
             }
-        };
-        match timeout(RECALL_MAX, tries).await {
-            Ok(known) => Ok(known?),
-            Err(_) => Err(Problem::perhaps_stored(id)),
         }
+        Err(Problem::perhaps_stored(id))
     }
 }
 

@@ -98,6 +98,8 @@ kinds! {
     Invalid = "invalid", UNPROCESSABLE_ENTITY;
     /// The worker cannot be used
     WorkerRefused = "worker-check-failed", UNPROCESSABLE_ENTITY;
+    /// The campaign may be stored, and may not be
+    PerhapsStored = "perhaps-stored", SERVICE_UNAVAILABLE;
     /// Cannot be served right now
     Unavailable = "unavailable", SERVICE_UNAVAILABLE;
     /// Our fault
@@ -252,13 +254,14 @@ impl Problem {
         Self::not_yet(detail, RETRY_DATABASE_SECS).because(error)
     }
 
-    /// The database was lost while it stored a campaign, and for long after.
+    /// The database was lost while it stored a campaign, and for long after. Nothing is said of
+    /// trying again: whoever does so without looking first may say everything twice.
     pub fn perhaps_stored(campaign: CampaignId) -> Self {
         let detail = format!(
             "the database was lost while the campaign was being stored, and nobody knows whether \
              it was: look at /api/status/{campaign} before you submit it again"
         );
-        Self::not_yet(detail, RETRY_DATABASE_SECS)
+        Self::new(Kind::PerhapsStored, detail)
     }
 
     /// A worker that was asked something could not say.

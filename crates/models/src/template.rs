@@ -146,21 +146,72 @@ impl Template {
         })
     }
 
-    /// What is wrong with the text that this becomes, told without making it.
-    /// `may_be_empty` for campaigns whose message is a media file. Variables that are missing
-    /// count as empty.
+    /// The first placeholder that neither side gives.
+    pub fn missing(&self, own: &Variables, shared: &Variables) -> Option<MissingVariable> {
+        self.names()
+            .find(|name| !own.contains_key(*name) && !shared.contains_key(*name))
+            .map(|name| MissingVariable {
+                name: name.to_owned(),
+            })
+    }
+}
+
+/// What a template comes to, told without saying it for each who hears it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outline {
+    /// Bytes between the placeholders.
+    bytes: usize,
+    /// Whether they are but white space.
+    blank: bool,
+    /// How often each placeholder is written.
+    uses: BTreeMap<String, usize>,
+}
+
+impl Outline {
+    /// Of a template.
+    pub fn of(template: &Template) -> Self {
+        let mut uses = BTreeMap::new();
+        for name in template.names() {
+            *uses.entry(name.to_owned()).or_default() += 1;
+        }
+        Self {
+            bytes: template.texts().map(str::len).sum(),
+            blank: template.texts().all(|text| text.trim().is_empty()),
+            uses,
+        }
+    }
+
+    /// Bytes between the placeholders.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether nothing but white space stands between them.
+    pub fn is_blank(&self) -> bool {
+        self.blank
+    }
+
+    /// Placeholders, each with how often it is written.
+    pub fn uses(&self) -> impl Iterator<Item = (&str, usize)> {
+        self.uses
+            .iter()
+            .map(|(name, count)| (name.as_str(), *count))
+    }
+
+    /// What is wrong with the text that it becomes. `may_be_empty` for campaigns whose message is a
+    /// media file. Variables that are missing count as empty.
     pub fn check(
         &self,
         own: &Variables,
         shared: &Variables,
         may_be_empty: bool,
     ) -> Result<(), TextError> {
-        let value = |name| own.get(name).or_else(|| shared.get(name));
-        let values = self.names().filter_map(value).map(String::as_str);
-        let (mut bytes, mut blank) = (0_usize, !may_be_empty);
-        for part in self.texts().chain(values) {
-            bytes = bytes.saturating_add(part.len());
-            blank = blank && part.trim().is_empty();
+        let (mut bytes, mut blank) = (self.bytes, self.blank && !may_be_empty);
+        for (name, count) in self.uses() {
+            if let Some(value) = own.get(name).or_else(|| shared.get(name)) {
+                bytes = bytes.saturating_add(value.len().saturating_mul(count));
+                blank = blank && value.trim().is_empty();
+            }
         }
         if bytes > TEXT_BYTES_MAX {
             return Err(TextError::Long(bytes));
@@ -169,15 +220,6 @@ impl Template {
             return Err(TextError::Blank);
         }
         Ok(())
-    }
-
-    /// The first placeholder that neither side gives.
-    pub fn missing(&self, own: &Variables, shared: &Variables) -> Option<MissingVariable> {
-        self.names()
-            .find(|name| !own.contains_key(*name) && !shared.contains_key(*name))
-            .map(|name| MissingVariable {
-                name: name.to_owned(),
-            })
     }
 }
 
@@ -251,7 +293,7 @@ mod tests {
         let of = |source: &str, pairs: &[(&str, &str)], media: bool| {
             let template = Template::parse(source, media).unwrap();
             let shared = variables(&[("name", "friend")]);
-            template.check(&variables(pairs), &shared, media)
+            Outline::of(&template).check(&variables(pairs), &shared, media)
         };
         assert_eq!(of("{{name}}", &[], false), Ok(()));
         let blank = [("name", " \n")];

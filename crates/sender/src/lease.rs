@@ -89,13 +89,17 @@ pub async fn beat(
 ) -> Result<(), BoxError> {
     let sent_at = moments.now();
     let (id, name) = replica;
-    let client = store.client().await?;
-    let beaten = timeout(dead_after / 4, replicas::beat(&client, id, "sender", name));
-    let Ok(beaten) = beaten.await else {
-        client.close();
-        return Err("the ledger does not answer".into());
-    };
-    beaten?;
+    let patience = dead_after / 4;
+    let silent = || BoxError::from("the ledger does not answer");
+    let client = timeout(patience, store.client()).await;
+    let client = client.map_err(|_| silent())??;
+    match timeout(patience, replicas::beat(&client, id, "sender", name)).await {
+        Ok(beaten) => beaten?,
+        Err(_) => {
+            client.close();
+            return Err(silent());
+        }
+    }
     lease.renew(sent_at, moments.now(), dead_after);
     Ok(())
 }

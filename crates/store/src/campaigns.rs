@@ -39,7 +39,7 @@ pub use accept::{
     Acceptance, Accepted, NewCampaign, Submitted, accept, accept_again, accept_few, has_few, recall,
 };
 pub use cancel::{Cancellation, cancel};
-pub(crate) use cancel::{abandon_in_flight, cancel_of};
+pub(crate) use cancel::{abandon_in_flight, cancel_of, cancel_open, open_of};
 pub use prospect::Prospect;
 pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situations};
 

@@ -63,10 +63,11 @@ impl From<tokio_postgres::Error> for StoreError {
     fn from(error: tokio_postgres::Error) -> Self {
         use tokio_postgres::error::SqlState;
         // Class 57 is the server going away (or our statement timed out), 53 is it being out of
-        // something, 40 a conflict that a retry settles.
+        // something, 40 a conflict that a retry settles; 55P03 is a lock that we do not wait for.
         let passing = match error.code() {
             Some(state) => {
                 *state == SqlState::CANNOT_CONNECT_NOW
+                    || *state == SqlState::LOCK_NOT_AVAILABLE
                     || ["57", "53", "08", "40"]
                         .iter()
                         .any(|class| state.code().starts_with(class))

@@ -59,7 +59,8 @@ pub enum Recorded {
 }
 
 /// Writes down what a worker says about a session, if it is still the placement that the worker
-/// speaks of. The only way, beside [`conclude`] and `checks`, in which a status changes.
+/// speaks of. The only way, beside [`conclude`], `checks` and a session that is made
+/// again, in which a status changes.
 pub async fn record_status(
     db: &impl GenericClient,
     phone: &PhoneNumber,

@@ -157,9 +157,14 @@ const CREATE: &str = "
 /// caller's next call.
 pub async fn create(client: &mut Client, phone: &PhoneNumber) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
+    wake_lane(&tx, phone).await?;
     senders::ensure(&tx, phone).await?;
     let statement = tx.prepare_cached(CREATE).await?;
     let made = tx.query_opt(&statement, &[&phone.digits()]).await?;
+    if made.is_some() {
+        // Usually none is left: whoever removed the former session has cancelled them.
+        campaigns::cancel_of(&tx, &[phone.digits()], REMOVED).await?;
+    }
     tx.commit().await?;
     Ok(made.is_some())
 }
@@ -199,8 +204,11 @@ pub async fn logout(db: &impl GenericClient, phone: &PhoneNumber) -> Result<bool
 // As for a new campaign, so that those that are being accepted are waited for.
 const LOCK: &str = "SELECT phone FROM sessions WHERE phone = $1 FOR UPDATE";
 const LEAVE: &str = "
-    UPDATE sessions SET wanted = 'GONE', due_at = now(), attempts = 0
+    UPDATE sessions SET wanted = 'GONE', due_at = now() + interval '1 minute', attempts = 0
     WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NOT NULL";
+// Once its campaigns are cancelled: whoever forgets it holds its lane.
+const LEAVE_NOW: &str = "
+    UPDATE sessions SET due_at = now() WHERE phone = $1 AND wanted = 'GONE'";
 const DROP: &str = "
     DELETE FROM sessions WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NULL";
 
@@ -213,29 +221,30 @@ pub(crate) const REMOVED: &str = "the sender's session was removed";
 ///
 /// Campaigns that are being accepted come first, all later ones are refused. What has a place may
 /// have a million messages to cancel: nobody else's campaign is to wait for that behind one of its
-/// own, so that it is gone before. Were the rest lost, it would be done when it is forgotten.
+/// own, so that the session is gone before. Were the rest lost, it would be done when the session
+/// is forgotten, or made again.
 pub async fn remove(client: &mut Client, phone: &PhoneNumber) -> Result<Option<u64>, StoreError> {
     let phones: &[&str] = &[phone.digits()];
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(LOCK).await?;
     tx.execute(&statement, &[&phones[0]]).await?;
-    let statement = tx.prepare_cached(LEAVE).await?;
-    let leaves = tx.execute(&statement, &[&phones[0]]).await? > 0;
-    if leaves {
-        tx.commit().await?;
-        let tx = client.transaction().await?;
+    let statement = tx.prepare_cached(DROP).await?;
+    if tx.execute(&statement, &[&phones[0]]).await? > 0 {
         let cancelled = campaigns::cancel_of(&tx, phones, REMOVED).await?;
         tx.commit().await?;
-        // In a statement of its own: lanes are locked before sessions, never after.
-        wake_lane(client, phone).await?;
         return Ok(Some(cancelled));
     }
-    let statement = tx.prepare_cached(DROP).await?;
+    let statement = tx.prepare_cached(LEAVE).await?;
     if tx.execute(&statement, &[&phones[0]]).await? == 0 {
         return Ok(None);
     }
-    let cancelled = campaigns::cancel_of(&tx, phones, REMOVED).await?;
+    let open = campaigns::open_of(&tx, phone).await?;
     tx.commit().await?;
+    let cancelled = campaigns::cancel_open(client, phone, &open, REMOVED).await?;
+    let statement = client.prepare_cached(LEAVE_NOW).await?;
+    client.execute(&statement, &[&phones[0]]).await?;
+    // In a statement of its own: lanes are locked before sessions, never after.
+    wake_lane(client, phone).await?;
     Ok(Some(cancelled))
 }
 

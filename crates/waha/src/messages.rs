@@ -91,7 +91,7 @@ impl Waha {
         let (call, caption) = match media.kind {
             MediaKind::Image => ("sendImage", Some(caption)),
             MediaKind::Video => ("sendVideo", Some(caption)),
-            MediaKind::Voice if caption.is_empty() => ("sendVoice", None),
+            MediaKind::Voice if caption.trim().is_empty() => ("sendVoice", None),
             MediaKind::Voice | MediaKind::File => ("sendFile", Some(caption)),
         };
         let body = SendMedia {

@@ -133,6 +133,15 @@ fn a_text_that_nobody_could_be_sent_is_refused() {
         faults(&body(recipients, r#"" {{a}}""#, "")),
         [format!("/recipients/0/variables {blank}")]
     );
+    // An own variable takes the place of the campaign's, also to say nothing.
+    let recipients = r#"[{"number": "123456", "variables": {"a": ""}}, "123457",
+        {"number": "123458", "variables": {"b": ""}}]"#;
+    let shared = r#", "variables": {"a": "x"}"#;
+    assert_eq!(
+        faults(&body(recipients, r#"" {{a}}""#, shared)),
+        [format!("/recipients/0/variables {blank}")]
+    );
+    let recipients = r#"[{"number": "123456", "variables": {"a": " "}}]"#;
     let media = r#", "media_url": "https://example.com/a.pdf""#;
     assert!(submit(&body(recipients, r#"" {{a}}""#, media)).is_ok());
 }

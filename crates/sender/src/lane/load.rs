@@ -113,9 +113,9 @@ impl LaneTask {
         let Some(in_flight) = found.in_flight.clone() else {
             return;
         };
-        // Claimed by us and never sent, unless we know better: then only its conclusion was lost. In
-        // the same tenure another task of ours may have been here before, and the database's clock
-        // may have stepped back over a former one's claim.
+        // Claimed by us and never sent, unless we know better: then only its conclusion was lost.
+        // In the same tenure another task of ours may have been here before, and the database's
+        // clock may have stepped back over a former one's claim.
         let tenure = self.line.tenure;
         let ours = in_flight.worker == tenure.worker
             && in_flight.epoch == Some(tenure.epoch)

@@ -87,13 +87,19 @@ pub async fn accept_again(
 ) -> Result<Acceptance, StoreError> {
     let (campaign, recipients) = submitted;
     match accept_few(client, std::slice::from_ref(submitted)).await {
-        Err(error) if error.constraint() == Some("campaigns_pkey") => {
-            let found = super::one(client, campaign.id).await?;
-            let created_at = found.map(|found| found.created_at);
-            answer(client, campaign, recipients.len(), created_at).await
+        Err(error) if error.constraint() != Some("campaigns_pkey") => return Err(error),
+        Ok(answers) => {
+            let mut stored = answers.into_iter();
+            if let Some(stored @ Acceptance::Accepted(_)) = stored.next() {
+                return Ok(stored);
+            }
         }
-        answers => Ok(answers?.pop().unwrap_or(Acceptance::SenderUnknown)),
+        Err(_) => {}
     }
+    // It is there, or there is no session: perhaps no more, and it was stored before.
+    let found = super::one(client, campaign.id).await?;
+    let created_at = found.map(|found| found.created_at);
+    answer(client, campaign, recipients.len(), created_at).await
 }
 
 /// What became of a campaign with many recipients whose storing was cut off. Whoever may still be
@@ -112,8 +118,8 @@ pub async fn recall(
             let created_at = found.map(|found| found.created_at);
             Ok(Some(answer(client, campaign, rows, created_at).await?))
         }
-        // Its number is not even known.
         Err(error) if error.constraint().is_none() => Err(error),
+        // Where it is refused for another cause, its number is not even known.
         Ok(_) | Err(_) => Ok(None),
     }
 }

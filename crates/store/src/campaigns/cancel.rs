@@ -2,6 +2,7 @@
 
 use models::campaign::CampaignStatus;
 use models::ids::CampaignId;
+use models::phone::PhoneNumber;
 use uuid::Uuid;
 
 use super::status;
@@ -45,12 +46,52 @@ pub async fn cancel(client: &mut Client, id: CampaignId) -> Result<Cancellation,
             ended => Cancellation::Ended(ended),
         });
     }
+    tx.batch_execute(PATIENT).await?;
     cancel_locked(&tx, &[id.uuid()], None).await?;
     tx.commit().await?;
     // In a statement of its own: lanes are locked before campaigns, never after. Were it lost, the
     // lane's owner would learn of the end when its next claim is refused.
     wake_lane(client, &sender).await?;
     Ok(Cancellation::Cancelled)
+}
+
+/// Millions of messages take longer than any other statement may.
+const PATIENT: &str = "SET LOCAL statement_timeout = '10min'";
+
+const OPEN_OF: &str = "SELECT id FROM campaigns WHERE sender = $1 AND completed_at IS NULL";
+
+/// A number's open campaigns.
+pub(crate) async fn open_of(
+    db: &impl GenericClient,
+    phone: &PhoneNumber,
+) -> Result<Vec<Uuid>, StoreError> {
+    let statement = db.prepare_cached(OPEN_OF).await?;
+    let rows = db.query(&statement, &[&phone.digits()]).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+const LOCK_STILL_OPEN: &str = "
+    SELECT id FROM campaigns WHERE id = ANY ($1) AND completed_at IS NULL ORDER BY id FOR UPDATE";
+
+/// Cancels those of these campaigns of a number that are still open, and says why; returns how
+/// many.
+pub(crate) async fn cancel_open(
+    client: &mut Client,
+    phone: &PhoneNumber,
+    campaigns: &[Uuid],
+    why: &str,
+) -> Result<u64, StoreError> {
+    let tx = client.transaction().await?;
+    tx.batch_execute(PATIENT).await?;
+    let statement = tx.prepare_cached(LOCK_SENDERS).await?;
+    tx.execute(&statement, &[&[phone.digits()].as_slice()])
+        .await?;
+    let statement = tx.prepare_cached(LOCK_STILL_OPEN).await?;
+    let rows = tx.query(&statement, &[&campaigns]).await?;
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
+    let cancelled = cancel_locked(&tx, &ids, Some(why)).await?;
+    tx.commit().await?;
+    Ok(cancelled)
 }
 
 const LOCK_SENDERS: &str =
@@ -98,9 +139,6 @@ async fn cancel_locked(
     ids: &[Uuid],
     why: Option<&str>,
 ) -> Result<u64, StoreError> {
-    // Millions of messages take longer than any other statement may.
-    tx.batch_execute("SET LOCAL statement_timeout = '10min'")
-        .await?;
     let statement = tx.prepare_cached(CANCEL).await?;
     let mut cancelled = 0;
     for id in ids {

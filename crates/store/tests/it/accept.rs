@@ -194,6 +194,27 @@ async fn a_session_that_is_being_removed_takes_no_campaign() {
     }
 }
 
+/// Whoever removed the session may have died before its campaigns were cancelled.
+#[tokio::test]
+async fn a_session_that_is_made_again_brings_no_campaign_back() {
+    let (db, sender) = scene().await;
+    let before = submit(&db, campaign(&sender), spool(2, "")).await.campaign;
+    let mut client = db.store.client().await.unwrap();
+    let gone = "UPDATE sessions SET wanted = 'GONE', created = true, status = 'WORKING'";
+    client.execute(gone, &[]).await.unwrap();
+    let made = store::sessions::create(&mut client, &sender).await.unwrap();
+    assert!(made);
+    let found = store::campaigns::one(&client, before.id).await.unwrap();
+    assert!(found.unwrap().cancel_reason.is_some());
+    let session = "SELECT wanted = 'RUNNING' AND logout AND status = 'STARTING' FROM sessions";
+    let row = client.query_one(session, &[]).await.unwrap();
+    assert!(row.get::<_, bool>(0), "its login ended with it");
+    let again = submit(&db, campaign(&sender), spool(2, "")).await.campaign;
+    assert!(!store::sessions::create(&mut client, &sender).await.unwrap());
+    let found = store::campaigns::one(&client, again.id).await.unwrap();
+    assert_eq!(found.unwrap().cancel_reason, None);
+}
+
 /// A campaign that is being accepted comes first: it is there to be cancelled.
 #[tokio::test]
 async fn a_removal_waits_for_campaigns_that_are_being_accepted() {
