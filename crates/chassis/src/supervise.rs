@@ -167,7 +167,6 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[tokio::test]

@@ -95,8 +95,8 @@ pub struct Draft {
     media_url: Option<String>,
     /// The template's variables that the campaign does not give: each recipient must.
     needed: Vec<String>,
-    /// What the template comes to.
-    extent: Extent,
+    /// What the template comes to, if it is one.
+    extent: Option<Extent>,
     skips: bool,
     seen: Seen,
     recipients: Spool,
@@ -138,7 +138,7 @@ impl Draft {
             faults: Faults::new(limits.errors_listed),
             sender,
             needed: needed(template.as_ref(), &variables),
-            extent: extent.unwrap_or_default(),
+            extent,
             template,
             variables,
             media_url,
@@ -181,7 +181,7 @@ impl Draft {
     fn take_plain(&mut self, plain: &Plain<'_>) -> Result<bool, Problem> {
         let own = &plain.own;
         let complete = self.needed.iter().all(|name| own.has(name));
-        let fits = self.extent.surely_fits(own);
+        let fits = self.extent.as_ref().is_none_or(|it| it.surely_fits(own));
         let too_many = self.count >= self.limits.recipients || own.len() > self.limits.variables;
         if !complete || !fits || too_many {
             return Ok(false);
@@ -285,9 +285,11 @@ impl Draft {
     /// What is wrong with a recipient's text. As for what is missing, that of whoever has no
     /// variables of his own is said once.
     fn unsaid(&mut self, own: Option<&Variables>) -> Option<Wrong> {
-        self.template.as_ref()?;
         let none = Variables::new();
-        let checked = self.extent.check(own.unwrap_or(&none), &self.variables);
+        let checked = self
+            .extent
+            .as_ref()?
+            .check(own.unwrap_or(&none), &self.variables);
         let error = checked.err()?;
         if own.is_none() && !self.skips {
             self.unsaid_shared = Some(error);

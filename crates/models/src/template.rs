@@ -157,7 +157,7 @@ impl Template {
 }
 
 /// What a template comes to, told without saying it for each who hears it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outline {
     /// Bytes between the placeholders.
     bytes: usize,

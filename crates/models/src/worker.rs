@@ -10,7 +10,7 @@ states! {
         Active = "active",
         /// Keeps its sessions and takes no new ones.
         Cordoned = "cordoned",
-        /// Is being emptied.
+        /// The same as cordoned in this version: nothing is moved away.
         Draining = "draining",
     }
 }

@@ -1,8 +1,8 @@
 //! Sessions on their way from what is seen to what is wanted.
 //!
 //! Always true: a status is believed only with the session's present generation; whenever a
-//! session begins or ceases to be `WORKING`, its worker's lane is woken in the same statement; one
-//! reconciler at a time holds a session's lease, and what somebody asks for meanwhile
+//! session begins or ceases to be `WORKING`, its worker's lane is woken in the same transaction;
+//! one reconciler at a time holds a session's lease, and what somebody asks for meanwhile
 //! (`due_at = now()`) is looked at right after.
 //! Lock order: lanes, sessions, senders, what is theirs; workers last.
 
@@ -59,8 +59,8 @@ pub enum Recorded {
 }
 
 /// Writes down what a worker says about a session, if it is still the placement that the worker
-/// speaks of. The only way, beside [`conclude`], `checks` and a session that is made
-/// again, in which a status changes.
+/// speaks of. The only way, beside [`conclude`], `checks` and a session that is made again, in
+/// which a status changes.
 pub async fn record_status(
     db: &impl GenericClient,
     phone: &PhoneNumber,

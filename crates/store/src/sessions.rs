@@ -224,25 +224,25 @@ pub(crate) const REMOVED: &str = "the sender's session was removed";
 /// own, so that the session is gone before. Were the rest lost, it would be done when the session
 /// is forgotten, or made again.
 pub async fn remove(client: &mut Client, phone: &PhoneNumber) -> Result<Option<u64>, StoreError> {
-    let phones: &[&str] = &[phone.digits()];
+    let number = phone.digits();
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(LOCK).await?;
-    tx.execute(&statement, &[&phones[0]]).await?;
+    tx.execute(&statement, &[&number]).await?;
     let statement = tx.prepare_cached(DROP).await?;
-    if tx.execute(&statement, &[&phones[0]]).await? > 0 {
-        let cancelled = campaigns::cancel_of(&tx, phones, REMOVED).await?;
+    if tx.execute(&statement, &[&number]).await? > 0 {
+        let cancelled = campaigns::cancel_of(&tx, &[number], REMOVED).await?;
         tx.commit().await?;
         return Ok(Some(cancelled));
     }
     let statement = tx.prepare_cached(LEAVE).await?;
-    if tx.execute(&statement, &[&phones[0]]).await? == 0 {
+    if tx.execute(&statement, &[&number]).await? == 0 {
         return Ok(None);
     }
     let open = campaigns::open_of(&tx, phone).await?;
     tx.commit().await?;
     let cancelled = campaigns::cancel_open(client, phone, &open, REMOVED).await?;
     let statement = client.prepare_cached(LEAVE_NOW).await?;
-    client.execute(&statement, &[&phones[0]]).await?;
+    client.execute(&statement, &[&number]).await?;
     // In a statement of its own: lanes are locked before sessions, never after.
     wake_lane(client, phone).await?;
     Ok(Some(cancelled))

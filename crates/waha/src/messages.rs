@@ -88,18 +88,22 @@ impl Waha {
         media: &Media,
         caption: &str,
     ) -> SendOutcome {
-        let (call, caption) = match media.kind {
+        let kind = match media.kind {
+            MediaKind::Voice if !caption.trim().is_empty() => MediaKind::File,
+            kind => kind,
+        };
+        let (call, caption) = match kind {
             MediaKind::Image => ("sendImage", Some(caption)),
             MediaKind::Video => ("sendVideo", Some(caption)),
-            MediaKind::Voice if caption.trim().is_empty() => ("sendVoice", None),
-            MediaKind::Voice | MediaKind::File => ("sendFile", Some(caption)),
+            MediaKind::Voice => ("sendVoice", None),
+            MediaKind::File => ("sendFile", Some(caption)),
         };
         let body = SendMedia {
             session: letter.session,
             chat_id: chat_id(letter.to),
             file: RemoteFile::of(media),
             caption,
-            convert: convert(media).filter(|_| call != "sendFile"),
+            convert: convert(kind, media.mimetype),
             id: letter.id,
         };
         let timeout = self.timeouts.media;

@@ -8,7 +8,7 @@ use models::template::{Outline, TEXT_BYTES_MAX, Template, TextError, Variables};
 use super::plain::Pairs;
 
 /// What a template comes to, whoever hears it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Extent {
     outline: Outline,
     has_media: bool,

@@ -104,6 +104,12 @@ async fn one_view(gateway: &Gateway, id: CampaignId) -> Result<CampaignView, Pro
     Ok(view(looked, Around::of(gateway)))
 }
 
+/// A campaign that there is.
+pub(super) async fn found(db: &impl GenericClient, id: CampaignId) -> Result<Campaign, Problem> {
+    let campaign = ledger::one(db, id).await?;
+    campaign.ok_or_else(|| Problem::campaign_unknown(id))
+}
+
 /// Which messages to show with a campaign.
 #[derive(Debug)]
 pub struct Details {
@@ -272,9 +278,7 @@ pub async fn failed(
     gateway: Data<Gateway>,
 ) -> Answer {
     let db = gateway.store.client().await?;
-    let campaign = ledger::one(&db, id.0)
-        .await?
-        .ok_or_else(|| Problem::campaign_unknown(id.0))?;
+    let campaign = found(&db, id.0).await?;
     let after = page.0.after.map_or(-1, |Ordinal(ordinal)| ordinal);
     let failed = Some(MessageStatus::Failed);
     let mut rows = match campaign.messages_purged_at {

@@ -1,10 +1,10 @@
 //! Single messages: their stories, and the end of their uncertainty.
 
 use actix_web::web::Data;
-use store::campaigns as ledger;
 use store::story::story as read;
 use store::unknown::{Settled, settle};
 
+use super::campaigns::found;
 use crate::auth::Admin;
 use crate::extract::{CampaignPath, Json, MessagePath};
 use crate::problem::{Kind, Problem, ProblemView};
@@ -37,9 +37,7 @@ pub async fn story(path: MessagePath, gateway: Data<Gateway>) -> Answer {
         recipient,
     } = path;
     let db = gateway.store.client().await?;
-    let found = ledger::one(&db, campaign).await?;
-    let found = found.ok_or_else(|| Problem::campaign_unknown(campaign))?;
-    if let Some(at) = found.messages_purged_at {
+    if let Some(at) = found(&db, campaign).await?.messages_purged_at {
         return Err(Problem::messages_purged(campaign, at));
     }
     match read(&db, campaign, &recipient).await? {
@@ -78,9 +76,7 @@ pub async fn settle_unknown(
         Settled::Purged(at) => return Err(Problem::messages_purged(id.0, at)),
         Settled::Messages(settled) => settled,
     };
-    let campaign = ledger::one(&db, id.0)
-        .await?
-        .ok_or_else(|| Problem::campaign_unknown(id.0))?;
+    let campaign = found(&db, id.0).await?;
     Ok(reply::ok(SettledView {
         campaign_id: id.0.uuid(),
         settled,

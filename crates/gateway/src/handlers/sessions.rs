@@ -58,6 +58,12 @@ async fn found(db: &impl GenericClient, phone: &PhoneNumber) -> Result<Session, 
     session.ok_or_else(|| Problem::session_unknown(phone))
 }
 
+/// A session as it is now.
+async fn shown(db: &impl GenericClient, phone: &PhoneNumber) -> Answer {
+    let session = found(db, phone).await?;
+    Ok(reply::ok(view(db, session).await?))
+}
+
 /// Ask for a session
 ///
 /// It gets a place on a worker at once, or waits QUEUED until one has room.
@@ -129,8 +135,7 @@ pub(super) async fn sessions_page(
     responses((status = 200, description = "How it is", body = SessionView)))]
 pub async fn get(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     let db = gateway.store.client().await?;
-    let session = found(&db, &phone.0).await?;
-    Ok(reply::ok(view(&db, session).await?))
+    shown(&db, &phone.0).await
 }
 
 /// Start a session: one that is new, was stopped, or lost its login
@@ -143,8 +148,7 @@ pub async fn get(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 pub async fn start(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     let mut db = gateway.store.client().await?;
     if ledger::want(&mut db, &phone.0, SessionWanted::Running).await? {
-        let session = found(&db, &phone.0).await?;
-        return Ok(reply::ok(view(&db, session).await?));
+        return shown(&db, &phone.0).await;
     }
     make(&mut db, &phone.0).await
 }
@@ -157,8 +161,7 @@ pub async fn start(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 pub async fn stop(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     let mut db = gateway.store.client().await?;
     ledger::want(&mut db, &phone.0, SessionWanted::Stopped).await?;
-    let session = found(&db, &phone.0).await?;
-    Ok(reply::ok(view(&db, session).await?))
+    shown(&db, &phone.0).await
 }
 
 /// Log a session out of WhatsApp; it has to be linked again
@@ -169,8 +172,7 @@ pub async fn stop(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
 pub async fn logout(phone: PhonePath, gateway: Data<Gateway>) -> Answer {
     let db = gateway.store.client().await?;
     ledger::logout(&db, &phone.0).await?;
-    let session = found(&db, &phone.0).await?;
-    Ok(reply::ok(view(&db, session).await?))
+    shown(&db, &phone.0).await
 }
 
 /// Remove a session; running campaigns of its number are cancelled

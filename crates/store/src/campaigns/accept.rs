@@ -79,6 +79,22 @@ pub async fn accept(
     answer(client, &campaign, rows, created_at).await
 }
 
+/// The same for several campaigns, each with few recipients, at once: those whose number has a
+/// session are stored, all of them or none.
+pub async fn accept_few(db: &Client, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
+    let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
+    let stored = in_one_statement(db, group).await?;
+    let mut prospects = prospects(db, &campaigns).await.unwrap_or_default();
+    let answer = |(new, recipients): &Submitted| match stored.get(&new.id) {
+        None => Acceptance::SenderUnknown,
+        Some(created_at) => {
+            let prospect = prospects.remove(&new.id);
+            accepted(new, recipients.len(), *created_at, prospect)
+        }
+    };
+    Ok(group.iter().map(answer).collect())
+}
+
 /// Stores a campaign with few recipients, unless it is stored already: when an attempt was cut off,
 /// nobody knows what came of it, and it may even go on. Of two attempts one fails by the id.
 pub async fn accept_again(
@@ -86,20 +102,15 @@ pub async fn accept_again(
     submitted: &Submitted,
 ) -> Result<Acceptance, StoreError> {
     let (campaign, recipients) = submitted;
-    match accept_few(client, std::slice::from_ref(submitted)).await {
-        Err(error) if error.constraint() != Some("campaigns_pkey") => return Err(error),
-        Ok(answers) => {
-            let mut stored = answers.into_iter();
-            if let Some(stored @ Acceptance::Accepted(_)) = stored.next() {
-                return Ok(stored);
-            }
-        }
-        Err(_) => {}
+    let stored = match accept_few(client, std::slice::from_ref(submitted)).await {
+        Err(error) if is_there(&error) => None,
+        answers => answers?.pop(),
+    };
+    match stored {
+        Some(stored @ Acceptance::Accepted(_)) => Ok(stored),
+        // Where there is no session any more, it may have been stored before.
+        _ => found(client, campaign, recipients.len()).await,
     }
-    // It is there, or there is no session: perhaps no more, and it was stored before.
-    let found = super::one(client, campaign.id).await?;
-    let created_at = found.map(|found| found.created_at);
-    answer(client, campaign, recipients.len(), created_at).await
 }
 
 /// What became of a campaign with many recipients whose storing was cut off. Whoever may still be
@@ -113,15 +124,27 @@ pub async fn recall(
     let inserted = insert(&tx, campaign, rows).await;
     tx.rollback().await?;
     match inserted {
-        Err(error) if error.constraint() == Some("campaigns_pkey") => {
-            let found = super::one(client, campaign.id).await?;
-            let created_at = found.map(|found| found.created_at);
-            Ok(Some(answer(client, campaign, rows, created_at).await?))
-        }
+        Err(error) if is_there(&error) => found(client, campaign, rows).await.map(Some),
         Err(error) if error.constraint().is_none() => Err(error),
         // Where it is refused for another cause, its number is not even known.
         Ok(_) | Err(_) => Ok(None),
     }
+}
+
+/// Whether a campaign was refused because it is stored already.
+fn is_there(error: &StoreError) -> bool {
+    error.constraint() == Some("campaigns_pkey")
+}
+
+/// What is told of a campaign that may have been stored by an earlier attempt.
+async fn found(
+    client: &Client,
+    campaign: &NewCampaign,
+    rows: usize,
+) -> Result<Acceptance, StoreError> {
+    let found = super::one(client, campaign.id).await?;
+    let created_at = found.map(|found| found.created_at);
+    answer(client, campaign, rows, created_at).await
 }
 
 /// What is told of a campaign that was stored at that time, if it was.
@@ -137,22 +160,6 @@ async fn answer(
     let prospects = prospects(client, &[campaign]).await;
     let prospect = prospects.unwrap_or_default().remove(&campaign.id);
     Ok(accepted(campaign, rows, created_at, prospect))
-}
-
-/// The same for several campaigns, each with few recipients, at once: those whose number has a
-/// session are stored, all of them or none.
-pub async fn accept_few(db: &Client, group: &[Submitted]) -> Result<Vec<Acceptance>, StoreError> {
-    let campaigns: Vec<&NewCampaign> = group.iter().map(|(new, _)| new).collect();
-    let stored = in_one_statement(db, group).await?;
-    let mut prospects = prospects(db, &campaigns).await.unwrap_or_default();
-    let answer = |(new, recipients): &Submitted| match stored.get(&new.id) {
-        None => Acceptance::SenderUnknown,
-        Some(created_at) => {
-            let prospect = prospects.remove(&new.id);
-            accepted(new, recipients.len(), *created_at, prospect)
-        }
-    };
-    Ok(group.iter().map(answer).collect())
 }
 
 fn accepted(

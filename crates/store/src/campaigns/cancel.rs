@@ -3,6 +3,7 @@
 use models::campaign::CampaignStatus;
 use models::ids::CampaignId;
 use models::phone::PhoneNumber;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::status;
@@ -83,19 +84,12 @@ pub(crate) async fn cancel_open(
 ) -> Result<u64, StoreError> {
     let tx = client.transaction().await?;
     tx.batch_execute(PATIENT).await?;
-    let statement = tx.prepare_cached(LOCK_SENDERS).await?;
-    tx.execute(&statement, &[&[phone.digits()].as_slice()])
-        .await?;
-    let statement = tx.prepare_cached(LOCK_STILL_OPEN).await?;
-    let rows = tx.query(&statement, &[&campaigns]).await?;
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
-    let cancelled = cancel_locked(&tx, &ids, Some(why)).await?;
+    let still_open: (_, &(dyn ToSql + Sync)) = (LOCK_STILL_OPEN, &campaigns);
+    let cancelled = lock_and_cancel(&tx, &[phone.digits()], still_open, why).await?;
     tx.commit().await?;
     Ok(cancelled)
 }
 
-const LOCK_SENDERS: &str =
-    "SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR UPDATE";
 const LOCK_OPEN: &str = "
     SELECT id FROM campaigns WHERE sender = ANY ($1) AND completed_at IS NULL
     ORDER BY id FOR UPDATE";
@@ -106,10 +100,23 @@ pub(crate) async fn cancel_of(
     phones: &[&str],
     why: &str,
 ) -> Result<u64, StoreError> {
+    lock_and_cancel(tx, phones, (LOCK_OPEN, &phones), why).await
+}
+
+const LOCK_SENDERS: &str =
+    "SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR UPDATE";
+
+/// Locks these numbers and then the campaigns of theirs that `lock` finds by its parameter.
+async fn lock_and_cancel(
+    tx: &Transaction<'_>,
+    phones: &[&str],
+    (lock, by): (&'static str, &(dyn ToSql + Sync)),
+    why: &str,
+) -> Result<u64, StoreError> {
     let statement = tx.prepare_cached(LOCK_SENDERS).await?;
     tx.execute(&statement, &[&phones]).await?;
-    let statement = tx.prepare_cached(LOCK_OPEN).await?;
-    let rows = tx.query(&statement, &[&phones]).await?;
+    let statement = tx.prepare_cached(lock).await?;
+    let rows = tx.query(&statement, &[by]).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
     cancel_locked(tx, &ids, Some(why)).await
 }

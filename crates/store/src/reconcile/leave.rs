@@ -4,7 +4,7 @@ use models::message::MessageStatus;
 
 use super::Due;
 use crate::flight::landed;
-use crate::plan::BY_KEY;
+use crate::plan::by_key;
 use crate::sessions::REMOVED;
 use crate::{Client, GenericClient, StoreError, campaigns, receipts};
 
@@ -98,9 +98,9 @@ const FORGET: &str = concat!(
 /// again, or somebody else is at it: nothing is written then.
 pub async fn forget(client: &mut Client, due: &Due) -> Result<bool, StoreError> {
     let tx = client.transaction().await?;
-    tx.batch_execute(BY_KEY).await?;
     // It holds the lane, and with it all who speak there: whoever has the number comes first.
-    tx.batch_execute("SET LOCAL lock_timeout = '1s'").await?;
+    tx.batch_execute(concat!(by_key!(), "; SET LOCAL lock_timeout = '1s'"))
+        .await?;
     let statement = tx.prepare_cached(FORGET).await?;
     let row = tx
         .query_opt(

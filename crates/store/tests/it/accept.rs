@@ -12,6 +12,7 @@ use store::campaigns::{
 };
 use store::{GenericClient, Spool, StoreError};
 use testkit::{TestDatabase, database};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
@@ -156,6 +157,18 @@ async fn without_a_session_nothing_is_stored() {
     }
 }
 
+/// Removes a sender's session meanwhile.
+fn begin_removal(
+    db: &Arc<TestDatabase>,
+    sender: &PhoneNumber,
+) -> JoinHandle<Result<Option<u64>, StoreError>> {
+    let (db, sender) = (Arc::clone(db), sender.clone());
+    tokio::spawn(async move {
+        let mut client = db.store.client().await.unwrap();
+        store::sessions::remove(&mut client, &sender).await
+    })
+}
+
 /// Whoever removes a session cancels its campaigns: none may slip in between, and nobody waits
 /// while they are cancelled.
 #[tokio::test]
@@ -168,13 +181,7 @@ async fn a_session_that_is_being_removed_takes_no_campaign() {
         let held = holder.transaction().await.unwrap();
         let sql = "SELECT FROM campaigns FOR UPDATE";
         held.execute(sql, &[]).await.unwrap();
-        let removing = {
-            let (db, sender) = (Arc::clone(&db), sender.clone());
-            tokio::spawn(async move {
-                let mut client = db.store.client().await.unwrap();
-                store::sessions::remove(&mut client, &sender).await
-            })
-        };
+        let removing = begin_removal(&db, &sender);
         let mut client = db.store.client().await.unwrap();
         somebody_waits(&client).await;
         let accepting = accept(&mut client, campaign(&sender), spool(recipients, ""));
@@ -224,13 +231,7 @@ async fn a_removal_waits_for_campaigns_that_are_being_accepted() {
     let accepting = slow.transaction().await.unwrap();
     let sql = "SELECT FROM sessions FOR KEY SHARE";
     accepting.execute(sql, &[]).await.unwrap();
-    let removing = {
-        let (db, sender) = (Arc::clone(&db), sender.clone());
-        tokio::spawn(async move {
-            let mut client = db.store.client().await.unwrap();
-            store::sessions::remove(&mut client, &sender).await
-        })
-    };
+    let removing = begin_removal(&db, &sender);
     somebody_waits(&db.store.client().await.unwrap()).await;
     let insert = "INSERT INTO campaigns (id, sender, template, total, trace_id)
         VALUES ($1, $2, '', 1, $1)";

@@ -66,11 +66,11 @@ impl<'a> RemoteFile<'a> {
 }
 
 /// Whether WAHA has to convert a file before WhatsApp shows it as what it is.
-pub(crate) fn convert(media: &Media) -> Option<bool> {
-    match media.kind {
+pub(crate) fn convert(kind: MediaKind, mimetype: &str) -> Option<bool> {
+    match kind {
         MediaKind::Image | MediaKind::File => None,
-        MediaKind::Voice => Some(!media.mimetype.starts_with("audio/ogg")),
-        MediaKind::Video => Some(media.mimetype != "video/mp4"),
+        MediaKind::Voice => Some(!mimetype.starts_with("audio/ogg")),
+        MediaKind::Video => Some(mimetype != "video/mp4"),
     }
 }
 
