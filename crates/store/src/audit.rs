@@ -9,7 +9,7 @@ use models::message::MessageStatus;
 use uuid::Uuid;
 
 use crate::column::unreadable;
-use crate::flight::{flight, sending, standing, steps};
+use crate::standing::{flight, never_begun, sending, standing, steps};
 use crate::{Client, GenericClient, StoreError};
 
 /// Campaigns read at once.
@@ -55,12 +55,15 @@ const CAMPAIGNS: &str = concat!(
             count(*) FILTER (WHERE m.status = 3) AS delivered,
             count(*) FILTER (WHERE m.status = 4) AS read,
             count(*) FILTER (WHERE m.status = 5) AS failed,
-            count(*) FILTER (WHERE m.status = 6) AS cancelled,
+            count(*) FILTER (WHERE m.status = 6 OR ",
+    never_begun!(),
+    " AND f.phone IS NULL) AS cancelled,
             count(*) FILTER (WHERE m.status = 7) AS suppressed,
             count(*) FILTER (WHERE m.status = 8) AS unknown,
             count(*) FILTER (WHERE m.status = 0 AND m.ordinal < c.next_ordinal
-                AND f.phone IS NULL AND NOT EXISTS (
-                SELECT FROM retries r
+                AND f.phone IS NULL AND NOT ",
+    never_begun!(),
+    " AND NOT EXISTS (SELECT FROM retries r
                 WHERE r.campaign_id = m.campaign_id AND r.ordinal = m.ordinal)) AS forgotten
         FROM messages m ",
     flight!(),

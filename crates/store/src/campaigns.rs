@@ -13,7 +13,7 @@ use tokio_postgres::types::{Json, ToSql};
 use uuid::Uuid;
 
 use crate::column::{phone, unreadable};
-use crate::flight::{flight, sending, standing, status};
+use crate::standing::{flight, never_begun, sending, standing, status};
 use crate::{GenericClient, StoreError};
 
 /// Who speaks on the workers of what was asked for, counted once for all of a worker's numbers.
@@ -39,7 +39,7 @@ pub use accept::{
     Acceptance, Accepted, NewCampaign, Submitted, accept, accept_again, accept_few, has_few, recall,
 };
 pub use cancel::{Cancellation, cancel};
-pub(crate) use cancel::{abandon_in_flight, cancel_of, cancel_open, open_of};
+pub(crate) use cancel::{abandon_in_flight, cancel_of};
 pub use prospect::Prospect;
 pub use situation::{Earlier, Rest, SessionSituation, Situation, WorkerSituation, situations};
 
@@ -211,8 +211,10 @@ const MESSAGES: &str = concat!(
     FROM campaigns c JOIN messages m ON m.campaign_id = c.id ",
     flight!(),
     // What is written narrows it down before the number is looked up for each of a million.
-    " WHERE c.id = $1 AND m.ordinal > $2 AND ($3::smallint IS NULL
-        OR m.status = CASE WHEN $3 = 1 THEN 0 ELSE $3 END AND ",
+    " WHERE c.id = $1 AND m.ordinal > $2 AND ($3::smallint IS NULL OR CASE WHEN ",
+    never_begun!(),
+    " THEN $3 = 6 ELSE m.status = CASE WHEN $3 = 1 THEN 0 ELSE $3 END END)
+        AND ($3 IS NULL OR ",
     status!(),
     " = $3)
     ORDER BY m.ordinal LIMIT $4"

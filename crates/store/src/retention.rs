@@ -12,8 +12,8 @@ use std::time::Duration;
 use tokio_postgres::Error;
 use uuid::Uuid;
 
-use crate::flight::sending;
 use crate::partitions::{begin, is_busy};
+use crate::standing::sending;
 use crate::{Client, GenericClient, StoreError, Transaction};
 
 /// A table of messages that is older than what is to be kept.

@@ -13,8 +13,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{Json, ToSql};
 
 use crate::column::{duration, phone, seconds};
-use crate::flight::{flight, standing};
 use crate::plan::query_by_key;
+use crate::standing::{flight, standing};
 use crate::{Client, GenericClient, StoreError};
 
 /// One sender of a lane: able to speak, and with something to say or something to settle.

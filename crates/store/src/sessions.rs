@@ -161,10 +161,6 @@ pub async fn create(client: &mut Client, phone: &PhoneNumber) -> Result<bool, St
     senders::ensure(&tx, phone).await?;
     let statement = tx.prepare_cached(CREATE).await?;
     let made = tx.query_opt(&statement, &[&phone.digits()]).await?;
-    if made.is_some() {
-        // Usually none is left: whoever removed the former session has cancelled them.
-        campaigns::cancel_of(&tx, &[phone.digits()], REMOVED).await?;
-    }
     tx.commit().await?;
     Ok(made.is_some())
 }
@@ -204,45 +200,31 @@ pub async fn logout(db: &impl GenericClient, phone: &PhoneNumber) -> Result<bool
 // As for a new campaign, so that those that are being accepted are waited for.
 const LOCK: &str = "SELECT phone FROM sessions WHERE phone = $1 FOR UPDATE";
 const LEAVE: &str = "
-    UPDATE sessions SET wanted = 'GONE', due_at = now() + interval '1 minute', attempts = 0
+    UPDATE sessions SET wanted = 'GONE', due_at = now(), attempts = 0
     WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NOT NULL";
-// Once its campaigns are cancelled: whoever forgets it holds its lane.
-const LEAVE_NOW: &str = "
-    UPDATE sessions SET due_at = now() WHERE phone = $1 AND wanted = 'GONE'";
 const DROP: &str = "
     DELETE FROM sessions WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NULL";
 
-/// Why campaigns end that end with their session.
-pub(crate) const REMOVED: &str = "the sender's session was removed";
-
 /// Removes a number's session and cancels its campaigns. One that is placed leaves its worker
 /// step by step; a queued one is gone at once. Returns how many campaigns were cancelled, `None`
-/// when there is no session.
-///
-/// Campaigns that are being accepted come first, all later ones are refused. What has a place may
-/// have a million messages to cancel: nobody else's campaign is to wait for that behind one of its
-/// own, so that the session is gone before. Were the rest lost, it would be done when the session
-/// is forgotten, or made again.
+/// when there is no session. Campaigns that are being accepted come first, all later ones are
+/// refused.
 pub async fn remove(client: &mut Client, phone: &PhoneNumber) -> Result<Option<u64>, StoreError> {
     let number = phone.digits();
     let tx = client.transaction().await?;
     let statement = tx.prepare_cached(LOCK).await?;
     tx.execute(&statement, &[&number]).await?;
-    let statement = tx.prepare_cached(DROP).await?;
-    if tx.execute(&statement, &[&number]).await? > 0 {
-        let cancelled = campaigns::cancel_of(&tx, &[number], REMOVED).await?;
-        tx.commit().await?;
-        return Ok(Some(cancelled));
+    let mut removed = 0;
+    for sql in [LEAVE, DROP] {
+        let statement = tx.prepare_cached(sql).await?;
+        removed += tx.execute(&statement, &[&number]).await?;
     }
-    let statement = tx.prepare_cached(LEAVE).await?;
-    if tx.execute(&statement, &[&number]).await? == 0 {
+    if removed == 0 {
         return Ok(None);
     }
-    let open = campaigns::open_of(&tx, phone).await?;
+    let cancelled =
+        campaigns::cancel_of(&tx, &[number], "the sender's session was removed").await?;
     tx.commit().await?;
-    let cancelled = campaigns::cancel_open(client, phone, &open, REMOVED).await?;
-    let statement = client.prepare_cached(LEAVE_NOW).await?;
-    client.execute(&statement, &[&number]).await?;
     // In a statement of its own: lanes are locked before sessions, never after.
     wake_lane(client, phone).await?;
     Ok(Some(cancelled))

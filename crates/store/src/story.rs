@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::column::unreadable;
-use crate::flight::{flight, standing, steps};
+use crate::standing::{flight, standing, steps};
 use crate::{GenericClient, StoreError};
 
 /// A message and how it came to be what it is.

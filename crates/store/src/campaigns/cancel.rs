@@ -1,16 +1,17 @@
 //! Campaigns that end before they are done: cancelled by their user, or with their session.
 
+use std::collections::BTreeMap;
+
 use models::campaign::CampaignStatus;
 use models::ids::CampaignId;
-use models::phone::PhoneNumber;
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::status;
 use crate::column::phone;
-use crate::flight::landed;
+use crate::plan::BY_KEY;
 use crate::sessions::wake_lane;
-use crate::{Client, GenericClient, StoreError, Transaction, receipts};
+use crate::standing::{landed, sending};
+use crate::{Client, GenericClient as _, StoreError, Transaction, receipts};
 
 /// What came of cancelling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub async fn cancel(client: &mut Client, id: CampaignId) -> Result<Cancellation,
             ended => Cancellation::Ended(ended),
         });
     }
-    tx.batch_execute(PATIENT).await?;
+    tx.batch_execute(BY_KEY).await?;
     cancel_locked(&tx, &[id.uuid()], None).await?;
     tx.commit().await?;
     // In a statement of its own: lanes are locked before campaigns, never after. Were it lost, the
@@ -56,43 +57,11 @@ pub async fn cancel(client: &mut Client, id: CampaignId) -> Result<Cancellation,
     Ok(Cancellation::Cancelled)
 }
 
-/// Millions of messages take longer than any other statement may.
-const PATIENT: &str = "SET LOCAL statement_timeout = '10min'";
-
-const OPEN_OF: &str = "SELECT id FROM campaigns WHERE sender = $1 AND completed_at IS NULL";
-
-/// A number's open campaigns.
-pub(crate) async fn open_of(
-    db: &impl GenericClient,
-    phone: &PhoneNumber,
-) -> Result<Vec<Uuid>, StoreError> {
-    let statement = db.prepare_cached(OPEN_OF).await?;
-    let rows = db.query(&statement, &[&phone.digits()]).await?;
-    Ok(rows.iter().map(|row| row.get(0)).collect())
-}
-
-const LOCK_STILL_OPEN: &str = "
-    SELECT id FROM campaigns WHERE id = ANY ($1) AND completed_at IS NULL ORDER BY id FOR UPDATE";
-
-/// Cancels those of these campaigns of a number that are still open, and says why; returns how
-/// many.
-pub(crate) async fn cancel_open(
-    client: &mut Client,
-    phone: &PhoneNumber,
-    campaigns: &[Uuid],
-    why: &str,
-) -> Result<u64, StoreError> {
-    let tx = client.transaction().await?;
-    tx.batch_execute(PATIENT).await?;
-    let still_open: (_, &(dyn ToSql + Sync)) = (LOCK_STILL_OPEN, &campaigns);
-    let cancelled = lock_and_cancel(&tx, &[phone.digits()], still_open, why).await?;
-    tx.commit().await?;
-    Ok(cancelled)
-}
-
 const LOCK_OPEN: &str = "
     SELECT id FROM campaigns WHERE sender = ANY ($1) AND completed_at IS NULL
     ORDER BY id FOR UPDATE";
+const LOCK_SENDERS: &str =
+    "SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR UPDATE";
 
 /// Cancels every open campaign of these numbers and says why; returns how many.
 pub(crate) async fn cancel_of(
@@ -100,58 +69,58 @@ pub(crate) async fn cancel_of(
     phones: &[&str],
     why: &str,
 ) -> Result<u64, StoreError> {
-    lock_and_cancel(tx, phones, (LOCK_OPEN, &phones), why).await
-}
-
-const LOCK_SENDERS: &str =
-    "SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR UPDATE";
-
-/// Locks these numbers and then the campaigns of theirs that `lock` finds by its parameter.
-async fn lock_and_cancel(
-    tx: &Transaction<'_>,
-    phones: &[&str],
-    (lock, by): (&'static str, &(dyn ToSql + Sync)),
-    why: &str,
-) -> Result<u64, StoreError> {
+    tx.batch_execute(BY_KEY).await?;
     let statement = tx.prepare_cached(LOCK_SENDERS).await?;
     tx.execute(&statement, &[&phones]).await?;
-    let statement = tx.prepare_cached(lock).await?;
-    let rows = tx.query(&statement, &[by]).await?;
+    let statement = tx.prepare_cached(LOCK_OPEN).await?;
+    let rows = tx.query(&statement, &[&phones]).await?;
     let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
     cancel_locked(tx, &ids, Some(why)).await
 }
 
-// One campaign at a time, because a list of them prunes no month. A campaign that had begun has
-// ended now: the next one of its sender keeps the campaign delay.
-const CANCEL: &str = "
-    WITH moved AS (
-        UPDATE messages SET status = 6,
-            steps = add_one_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
-        WHERE campaign_id = $1 AND status = 0 AND ordinal IS DISTINCT FROM (
-            SELECT d.in_flight_ordinal FROM campaigns c JOIN senders d ON d.phone = c.sender
-            WHERE c.id = $1 AND d.in_flight_campaign = $1)
-        RETURNING 1
-    ), dropped AS (
-        DELETE FROM retries WHERE campaign_id = $1
-    ), paced AS (
-        UPDATE senders SET campaign_ended_at = now()
-        WHERE phone = (SELECT sender FROM campaigns WHERE id = $1 AND started_at IS NOT NULL)
+const WAITING: &str = "
+    DELETE FROM retries WHERE campaign_id = ANY ($1) RETURNING campaign_id, ordinal";
+// One campaign at a time, because a list of them prunes no month.
+const MOVE: &str = "
+    UPDATE messages SET status = 6,
+        steps = add_one_step(steps, now(), 6, NULL, NULL, NULL, 'campaign_cancelled')
+    WHERE campaign_id = $1 AND ordinal = ANY ($2) AND status = 0";
+// A campaign that had begun has ended now: the next one of its sender keeps the campaign delay.
+const CANCEL: &str = concat!(
+    "WITH paced AS (
+        UPDATE senders SET campaign_ended_at = now() WHERE phone = ANY (ARRAY(
+            SELECT sender FROM campaigns WHERE id = ANY ($1) AND started_at IS NOT NULL))
     )
-    UPDATE campaigns SET status = 'CANCELLED', completed_at = now(), cancel_reason = $2,
-        cancelled = cancelled + (SELECT count(*) FROM moved)::integer
-    WHERE id = $1";
+    UPDATE campaigns c SET status = 'CANCELLED', completed_at = now(), cancel_reason = $2,
+        cancelled = total - sent - delivered - read - failed - suppressed - unknown - ",
+    sending!(),
+    ", cancelled_at = COALESCE(cancelled_at, now()),
+        cancelled_from = COALESCE(cancelled_from, GREATEST(next_ordinal, (
+            SELECT in_flight_ordinal + 1 FROM senders d
+            WHERE d.phone = c.sender AND d.in_flight_campaign = c.id))),
+        next_ordinal = total
+    WHERE id = ANY ($1)"
+);
 
+/// However many messages a campaign has, none is written that was not begun: it says for all of
+/// them, from an ordinal on, that they are cancelled, and its cursor passes them. Those that wait
+/// for another attempt were begun; there are few.
 async fn cancel_locked(
     tx: &Transaction<'_>,
     ids: &[Uuid],
     why: Option<&str>,
 ) -> Result<u64, StoreError> {
-    let statement = tx.prepare_cached(CANCEL).await?;
-    let mut cancelled = 0;
-    for id in ids {
-        cancelled += tx.execute(&statement, &[id, &why]).await?;
+    let statement = tx.prepare_cached(WAITING).await?;
+    let mut waiting: BTreeMap<Uuid, Vec<i32>> = BTreeMap::new();
+    for row in tx.query(&statement, &[&ids]).await? {
+        waiting.entry(row.get(0)).or_default().push(row.get(1));
     }
-    Ok(cancelled)
+    let statement = tx.prepare_cached(MOVE).await?;
+    for (campaign, ordinals) in &waiting {
+        tx.execute(&statement, &[campaign, ordinals]).await?;
+    }
+    let statement = tx.prepare_cached(CANCEL).await?;
+    Ok(tx.execute(&statement, &[&ids, &why]).await?)
 }
 
 const ABANDON: &str = concat!(

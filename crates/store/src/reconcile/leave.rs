@@ -3,10 +3,9 @@
 use models::message::MessageStatus;
 
 use super::Due;
-use crate::flight::landed;
 use crate::plan::by_key;
-use crate::sessions::REMOVED;
-use crate::{Client, GenericClient, StoreError, campaigns, receipts};
+use crate::standing::landed;
+use crate::{Client, GenericClient, StoreError, receipts};
 
 // An attempt to make it there may have got through: the server is told to drop it, should it come
 // back. Lock order: sessions, then workers; `removals` is nobody else's.
@@ -118,8 +117,6 @@ pub async fn forget(client: &mut Client, due: &Due) -> Result<bool, StoreError> 
         // What WhatsApp has reported of it already proves more than its worker could tell.
         receipts::apply(&tx, &[(due.phone.digits(), id)]).await?;
     }
-    // Usually none is left: whoever removed the session has cancelled them.
-    campaigns::cancel_of(&tx, &[due.phone.digits()], REMOVED).await?;
     tx.commit().await?;
     Ok(true)
 }

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use models::campaign::CampaignStatus;
 use models::ids::{CampaignId, TraceId};
 use models::phone::PhoneNumber;
 use models::template::Variables;
 use store::campaigns::{
-    Acceptance, Accepted, Cancellation, NewCampaign, accept, accept_again, accept_few, cancel,
-    recall,
+    Acceptance, Accepted, NewCampaign, accept, accept_again, accept_few, recall,
 };
 use store::{GenericClient, Spool, StoreError};
 use testkit::{TestDatabase, database};
@@ -169,8 +169,7 @@ fn begin_removal(
     })
 }
 
-/// Whoever removes a session cancels its campaigns: none may slip in between, and nobody waits
-/// while they are cancelled.
+/// Whoever removes a session cancels its campaigns: none may slip in between.
 #[tokio::test]
 async fn a_session_that_is_being_removed_takes_no_campaign() {
     for recipients in [1, FEW + 1] {
@@ -182,16 +181,22 @@ async fn a_session_that_is_being_removed_takes_no_campaign() {
         let sql = "SELECT FROM campaigns FOR UPDATE";
         held.execute(sql, &[]).await.unwrap();
         let removing = begin_removal(&db, &sender);
-        let mut client = db.store.client().await.unwrap();
+        let client = db.store.client().await.unwrap();
         somebody_waits(&client).await;
-        let accepting = accept(&mut client, campaign(&sender), spool(recipients, ""));
-        let answer = timeout(BOUND, accepting).await.unwrap();
+        let accepting = {
+            let (db, sender) = (Arc::clone(&db), sender.clone());
+            tokio::spawn(async move {
+                let mut client = db.store.client().await.unwrap();
+                accept(&mut client, campaign(&sender), spool(recipients, "")).await
+            })
+        };
+        held.commit().await.unwrap();
+        assert_eq!(removing.await.unwrap().unwrap(), Some(1));
+        let answer = timeout(BOUND, accepting).await.unwrap().unwrap();
         assert!(
             matches!(answer, Ok(Acceptance::SenderUnknown)),
             "{answer:?}"
         );
-        held.commit().await.unwrap();
-        assert_eq!(removing.await.unwrap().unwrap(), Some(1));
         let open = "SELECT count(*) FROM campaigns WHERE completed_at IS NULL";
         let row = client.query_one(open, &[]).await.unwrap();
         assert_eq!(row.get::<_, i64>(0), 0);
@@ -201,25 +206,23 @@ async fn a_session_that_is_being_removed_takes_no_campaign() {
     }
 }
 
-/// Whoever removed the session may have died before its campaigns were cancelled.
+/// Its login ended with the session that was removed.
 #[tokio::test]
-async fn a_session_that_is_made_again_brings_no_campaign_back() {
+async fn a_session_that_is_made_again_while_it_leaves_is_logged_out_first() {
     let (db, sender) = scene().await;
-    let before = submit(&db, campaign(&sender), spool(2, "")).await.campaign;
     let mut client = db.store.client().await.unwrap();
-    let gone = "UPDATE sessions SET wanted = 'GONE', created = true, status = 'WORKING'";
-    client.execute(gone, &[]).await.unwrap();
-    let made = store::sessions::create(&mut client, &sender).await.unwrap();
-    assert!(made);
-    let found = store::campaigns::one(&client, before.id).await.unwrap();
-    assert!(found.unwrap().cancel_reason.is_some());
+    let placed = "UPDATE sessions SET created = true, status = 'WORKING'";
+    client.execute(placed, &[]).await.unwrap();
+    let removed = store::sessions::remove(&mut client, &sender).await;
+    assert_eq!(removed.unwrap(), Some(0));
+    assert!(store::sessions::create(&mut client, &sender).await.unwrap());
     let session = "SELECT wanted = 'RUNNING' AND logout AND status = 'STARTING' FROM sessions";
     let row = client.query_one(session, &[]).await.unwrap();
-    assert!(row.get::<_, bool>(0), "its login ended with it");
+    assert!(row.get::<_, bool>(0));
     let again = submit(&db, campaign(&sender), spool(2, "")).await.campaign;
     assert!(!store::sessions::create(&mut client, &sender).await.unwrap());
     let found = store::campaigns::one(&client, again.id).await.unwrap();
-    assert_eq!(found.unwrap().cancel_reason, None);
+    assert_eq!(found.unwrap().status, CampaignStatus::Pending);
 }
 
 /// A campaign that is being accepted comes first: it is there to be cancelled.
@@ -240,38 +243,6 @@ async fn a_removal_waits_for_campaigns_that_are_being_accepted() {
     accepting.execute(insert, values).await.unwrap();
     accepting.commit().await.unwrap();
     assert_eq!(removing.await.unwrap().unwrap(), Some(1));
-}
-
-/// A campaign of a million takes seconds to cancel.
-#[tokio::test]
-async fn a_number_takes_campaigns_while_another_of_its_own_is_cancelled() {
-    let (db, sender) = scene().await;
-    let db = Arc::new(db);
-    let cancelled = campaign(&sender);
-    let id = cancelled.id;
-    submit(&db, cancelled, spool(3, "")).await;
-    let mut client = db.store.client().await.unwrap();
-    let watch = db.store.client().await.unwrap();
-    let in_its_way = client.transaction().await.unwrap();
-    let lock = "SELECT FROM messages FOR UPDATE";
-    in_its_way.execute(lock, &[]).await.unwrap();
-    let cancelling = {
-        let db = Arc::clone(&db);
-        tokio::spawn(async move {
-            let mut client = db.store.client().await.unwrap();
-            cancel(&mut client, id).await
-        })
-    };
-    somebody_waits(&watch).await;
-    for recipients in [1, FEW + 1] {
-        let accepted = submit(&db, campaign(&sender), spool(recipients, ""));
-        timeout(BOUND, accepted)
-            .await
-            .expect("nobody is waited for");
-    }
-    in_its_way.commit().await.unwrap();
-    let answer = cancelling.await.unwrap().unwrap();
-    assert_eq!(answer, Cancellation::Cancelled);
 }
 
 /// Cuts the one file that this process holds open in `directory`.

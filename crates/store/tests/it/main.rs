@@ -5,6 +5,7 @@
 mod accept;
 mod asks;
 mod audit;
+mod cancel;
 mod checks;
 mod fixture;
 mod health;

@@ -158,6 +158,7 @@ async fn after_months(db: &TestDatabase) {
     run(db, include_str!("../../migrations/V9__plain_order.sql")).await;
     run(db, include_str!("../../migrations/V10__asks.sql")).await;
     run(db, include_str!("../../migrations/V11__sweep_index.sql")).await;
+    run(db, include_str!("../../migrations/V12__cancelled.sql")).await;
 }
 
 #[tokio::test]

@@ -199,6 +199,9 @@ async fn ending(scene: &Scene, month: &str) {
         .await
         .unwrap();
     only(month, "settle");
+    scene.claim_by(6, "G").await;
+    scene.write(&[scene.conclusion(6, again(true))], &[]).await;
+    plans();
     campaigns::cancel(&mut client, scene.campaign)
         .await
         .unwrap();

@@ -17,10 +17,6 @@ const WITHOUT: &[(&str, &str)] = &[
     ("campaigns::LIST", "a list for people"),
     ("campaigns::PAGE", "a list for people"),
     (
-        "campaigns::cancel::OPEN_OF",
-        "a session is removed with its number's open campaigns",
-    ),
-    (
         "campaigns::cancel::LOCK_OPEN",
         "a session is removed with its number's open campaigns",
     ),

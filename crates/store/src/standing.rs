@@ -1,5 +1,6 @@
-//! What is on its way, in SQL. A number's row alone tells it, for at most one message of the
-//! number; the message's own row says PENDING until it is known what became of it.
+//! What a message is, in SQL, where its own row does not say it and goes on saying PENDING: it is
+//! on its way, which its number's row tells, of at most one message; or its campaign was cancelled
+//! before it was begun, which the campaign tells for all of them.
 
 /// How many messages of campaign `c` are on their way: one or none.
 macro_rules! sending {
@@ -19,19 +20,31 @@ macro_rules! flight {
 }
 pub(crate) use flight;
 
-/// The status of message `m`, with [`flight!`].
+/// Whether campaign `c` was cancelled before its message `m` was begun.
+macro_rules! never_begun {
+    () => {
+        "(m.status = 0 AND m.ordinal >= c.cancelled_from) IS TRUE"
+    };
+}
+pub(crate) use never_begun;
+
+/// The status of message `m` of campaign `c`, with [`flight!`].
 macro_rules! status {
     () => {
-        "CASE WHEN f.phone IS NULL THEN m.status ELSE 1::smallint END"
+        concat!(
+            "CASE WHEN f.phone IS NOT NULL THEN 1 WHEN ",
+            crate::standing::never_begun!(),
+            " THEN 6 ELSE m.status END::smallint"
+        )
     };
 }
 pub(crate) use status;
 
-/// What message `m` is, with [`flight!`]: status, attempts, WhatsApp id.
+/// What message `m` of campaign `c` is, with [`flight!`]: status, attempts, WhatsApp id.
 macro_rules! standing {
     () => {
         concat!(
-            crate::flight::status!(),
+            crate::standing::status!(),
             ", m.attempts + (f.phone IS NOT NULL)::integer::smallint,
             COALESCE(m.waha_message_id, f.in_flight_message_id)"
         )
@@ -39,10 +52,15 @@ macro_rules! standing {
 }
 pub(crate) use standing;
 
-/// The steps of message `m`, with [`flight!`].
+/// The steps of message `m` of campaign `c`, with [`flight!`].
 macro_rules! steps {
     () => {
-        "CASE WHEN f.phone IS NULL THEN m.steps ELSE m.steps || flight_step(f) END"
+        concat!(
+            "CASE WHEN f.phone IS NOT NULL THEN m.steps || flight_step(f) WHEN ",
+            crate::standing::never_begun!(),
+            " THEN m.steps || ROW(c.cancelled_at, 6, NULL, NULL, NULL,
+                'campaign_cancelled')::message_step ELSE m.steps END"
+        )
     };
 }
 pub(crate) use steps;
