@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 
 use crate::column::{phone, unreadable};
 use crate::health::{HealthFacts, health_columns};
-use crate::{Client, GenericClient, StoreError, campaigns, senders};
+use crate::{Client, GenericClient, StoreError, Transaction, campaigns, senders};
 
 /// One number's login.
 #[derive(Debug, Clone)]
@@ -151,7 +151,7 @@ const CREATE: &str = "
         restarts = 0, logout = sessions.created, status = 'STARTING', status_at = now(),
         reason = NULL, queued_at = now(), created_at = now()
     WHERE sessions.wanted = 'GONE'
-    RETURNING phone";
+    RETURNING xmax <> 0";
 
 /// Asks for a session; returns whether there was none before. It is queued; placing it is the
 /// caller's next call.
@@ -161,6 +161,9 @@ pub async fn create(client: &mut Client, phone: &PhoneNumber) -> Result<bool, St
     senders::ensure(&tx, phone).await?;
     let statement = tx.prepare_cached(CREATE).await?;
     let made = tx.query_opt(&statement, &[&phone.digits()]).await?;
+    if made.as_ref().is_some_and(|row| row.get(0)) {
+        cancel_reopened(&tx, phone).await?;
+    }
     tx.commit().await?;
     Ok(made.is_some())
 }
@@ -205,6 +208,9 @@ const LEAVE: &str = "
 const DROP: &str = "
     DELETE FROM sessions WHERE phone = $1 AND wanted <> 'GONE' AND worker_id IS NULL";
 
+/// Why campaigns end that end with their session.
+const REMOVED: &str = "the sender's session was removed";
+
 /// Removes a number's session and cancels its campaigns. One that is placed leaves its worker
 /// step by step; a queued one is gone at once. Returns how many campaigns were cancelled, `None`
 /// when there is no session. Campaigns that are being accepted come first, all later ones are
@@ -222,12 +228,21 @@ pub async fn remove(client: &mut Client, phone: &PhoneNumber) -> Result<Option<u
     if removed == 0 {
         return Ok(None);
     }
-    let cancelled =
-        campaigns::cancel_of(&tx, &[number], "the sender's session was removed").await?;
+    let cancelled = campaigns::cancel_of(&tx, &[number], REMOVED).await?;
     tx.commit().await?;
     // In a statement of its own: lanes are locked before sessions, never after.
     wake_lane(client, phone).await?;
     Ok(Some(cancelled))
+}
+
+/// Cancels what goes on again though its session was removed, before that has left its worker: an
+/// operator had messages said again, or WhatsApp refused one for the number's sake.
+pub(crate) async fn cancel_reopened(
+    tx: &Transaction<'_>,
+    phone: &PhoneNumber,
+) -> Result<(), StoreError> {
+    campaigns::cancel_of(tx, &[phone.digits()], REMOVED).await?;
+    Ok(())
 }
 
 const WAKE: &str = "

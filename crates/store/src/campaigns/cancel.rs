@@ -57,9 +57,9 @@ pub async fn cancel(client: &mut Client, id: CampaignId) -> Result<Cancellation,
     Ok(Cancellation::Cancelled)
 }
 
+// In no order, whose sake could lead the planner through everybody's: their numbers are locked.
 const LOCK_OPEN: &str = "
-    SELECT id FROM campaigns WHERE sender = ANY ($1) AND completed_at IS NULL
-    ORDER BY id FOR UPDATE";
+    SELECT id FROM campaigns WHERE sender = ANY ($1) AND completed_at IS NULL FOR NO KEY UPDATE";
 const LOCK_SENDERS: &str =
     "SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR UPDATE";
 
@@ -104,7 +104,7 @@ const CANCEL: &str = concat!(
 
 /// However many messages a campaign has, none is written that was not begun: it says for all of
 /// them, from an ordinal on, that they are cancelled, and its cursor passes them. Those that wait
-/// for another attempt were begun; there are few.
+/// for another attempt were begun; there are few, unless a person just had many said again.
 async fn cancel_locked(
     tx: &Transaction<'_>,
     ids: &[Uuid],

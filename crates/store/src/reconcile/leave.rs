@@ -4,6 +4,7 @@ use models::message::MessageStatus;
 
 use super::Due;
 use crate::plan::by_key;
+use crate::sessions::cancel_reopened;
 use crate::standing::landed;
 use crate::{Client, GenericClient, StoreError, receipts};
 
@@ -117,6 +118,7 @@ pub async fn forget(client: &mut Client, due: &Due) -> Result<bool, StoreError> 
         // What WhatsApp has reported of it already proves more than its worker could tell.
         receipts::apply(&tx, &[(due.phone.digits(), id)]).await?;
     }
+    cancel_reopened(&tx, &due.phone).await?;
     tx.commit().await?;
     Ok(true)
 }

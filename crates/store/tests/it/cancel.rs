@@ -5,9 +5,11 @@ use models::message::MessageStatus::{self, Cancelled, Delivered, Pending, Sendin
 use store::audit::audit;
 use store::campaigns::{self, Cancellation};
 use store::ledger::Outcome;
-use store::unknown::{Resolution, settle};
+use store::reconcile;
+use store::unknown::{Resolution, Settled, settle};
 use tokio::time::timeout;
 
+use crate::fixture::DEAD_AFTER;
 use crate::ledger::{Scene, again, cause, scene};
 use crate::races::BOUND;
 
@@ -170,4 +172,47 @@ async fn all_campaigns_of_a_session_end_with_it() {
         let why = campaign.cancel_reason;
         assert_eq!(why.as_deref(), Some("the sender's session was removed"));
     }
+}
+
+/// Its messages were to be said again while it left, or afterwards.
+#[tokio::test]
+async fn what_goes_on_ends_again_with_its_session_but_not_with_the_next_one() {
+    let phone = crate::fixture::phone(1);
+    for revived in [true, false] {
+        let scene = scene(2).await;
+        scene.claim_by(0, "A").await;
+        let unknown = Outcome::Unknown(cause("timeout"));
+        scene.write(&[scene.conclusion(0, unknown)], &[]).await;
+        let mut client = scene.db.store.client().await.unwrap();
+        scene.sql("UPDATE workers SET placed = 1").await;
+        store::sessions::remove(&mut client, &phone).await.unwrap();
+        resend(&scene).await;
+        if !revived {
+            let due = reconcile::claim_due(&client, 9, DEAD_AFTER).await.unwrap();
+            assert!(reconcile::forget(&mut client, &due[0]).await.unwrap());
+            assert_eq!(statuses(&scene).await, [Cancelled; 2]);
+            scene
+                .sql("UPDATE messages SET status = 8, steps = NULL WHERE ordinal = 0")
+                .await;
+            scene
+                .sql("UPDATE campaigns SET unknown = 1, cancelled = 1")
+                .await;
+            resend(&scene).await;
+        }
+        assert!(store::sessions::create(&mut client, &phone).await.unwrap());
+        let (first, ends) = if revived {
+            (Cancelled, CampaignStatus::Cancelled)
+        } else {
+            (Pending, CampaignStatus::InProgress)
+        };
+        assert_eq!(statuses(&scene).await, [first, Cancelled]);
+        assert_eq!(status(&scene).await, ends);
+    }
+}
+
+async fn resend(scene: &Scene) {
+    let mut client = scene.db.store.client().await.unwrap();
+    let resent = settle(&mut client, scene.campaign, None, Resolution::Resend).await;
+    assert_eq!(resent.unwrap(), Settled::Messages(1));
+    assert_eq!(status(scene).await, CampaignStatus::InProgress);
 }

@@ -145,7 +145,7 @@ async fn forgetting_settles_the_message_on_its_way() {
         .await
         .unwrap();
     assert!(reconcile::forget(&mut db, &due).await.unwrap());
-    let sql = "SELECT w.placed + w.live, c.next_ordinal, c.unknown, m.status, m.error_code,
+    let sql = "SELECT w.placed + w.live, c.cancelled, c.unknown, m.status, m.error_code,
             s.in_flight_campaign IS NULL, (SELECT count(*) FROM sessions),
             (m.steps[cardinality(m.steps)]).status, (m.steps[cardinality(m.steps)]).answer
         FROM workers w, campaigns c, messages m, senders s WHERE m.ordinal = 0";
