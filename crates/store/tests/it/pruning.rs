@@ -275,6 +275,10 @@ async fn crowded(scene: &Scene) {
         (own..own + 60).contains(&read),
         "{read} campaigns were read, {own} are its number's"
     );
+    let removed = store::sessions::remove(&mut client, &row.sender).await;
+    assert_eq!(removed.unwrap(), Some(own));
+    let read = campaigns_read();
+    assert!(read <= 4 * own, "{read} read to cancel {own}");
 }
 
 #[tokio::test]
