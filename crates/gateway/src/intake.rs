@@ -131,6 +131,7 @@ impl Intake {
         mut learn: impl AsyncFnMut(&mut Client) -> Result<T, StoreError>,
     ) -> Result<T, Problem> {
         let until = self.clock.instant() + RECALL_MAX;
+        let mut away = None;
         while self.clock.instant() < until {
             let learnt = match self.store.client().await {
                 Err(error) => Err(error),
@@ -144,11 +145,18 @@ impl Intake {
                 },
             };
             match learnt {
-                Err(error) if error.is_unavailable() => self.clock.sleep(RECALL_EVERY).await,
+                Err(error) if error.is_unavailable() => {
+                    away = Some(error);
+                    self.clock.sleep(RECALL_EVERY).await;
+                }
                 known => return Ok(known?),
             }
         }
-        Err(Problem::perhaps_stored(id))
+        let unknown = Problem::perhaps_stored(id);
+        Err(match away {
+            Some(error) => unknown.because(error),
+            None => unknown,
+        })
     }
 }
 

@@ -278,7 +278,7 @@ impl Problem {
 
     /// Whether something failed on our side; "not yet" alone is no failure.
     pub fn is_failure(&self) -> bool {
-        self.kind == Kind::Internal || self.cause.is_some()
+        matches!(self.kind, Kind::Internal | Kind::PerhapsStored) || self.cause.is_some()
     }
 
     /// The cause with all that lies behind it, for the log.
@@ -362,6 +362,14 @@ mod tests {
         let answer = problem.error_response();
         assert_eq!(answer.headers().get(RETRY_AFTER).unwrap(), "5");
         assert!(!problem.detail.contains("secret"));
+    }
+
+    #[test]
+    fn what_nobody_knows_is_a_failure_and_not_to_be_tried_again() {
+        let problem = Problem::perhaps_stored(CampaignId::new(uuid::Uuid::from_u128(7)));
+        assert!(problem.is_failure());
+        assert!(!problem.error_response().headers().contains_key(RETRY_AFTER));
+        assert!(!Problem::not_yet("the gateway is stopping", 5).is_failure());
     }
 
     #[test]
