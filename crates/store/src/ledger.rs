@@ -55,7 +55,7 @@ const CLAIM: &str = "
         JOIN sessions s ON s.phone = i.phone AND s.worker_id = i.worker_id
             AND s.generation = i.generation AND s.wanted = 'RUNNING'
         JOIN campaigns o ON o.id = i.campaign_id AND o.status IN ('PENDING', 'IN_PROGRESS')
-            AND (i.ordinal >= o.cancelled_from) IS NOT TRUE -- it goes on with what was begun
+            AND (i.ordinal >= o.cancelled_from) IS NOT TRUE -- once cancelled, only what was begun
         JOIN messages m ON m.campaign_id = i.campaign_id AND m.ordinal = i.ordinal AND m.status = 0
         WHERE d.phone = i.phone AND d.in_flight_campaign IS NULL
         RETURNING i.place, d.phone, i.campaign_id, i.ordinal, d.in_flight_message_id,
