@@ -132,8 +132,11 @@ fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static str>> {
 
 async fn measure(hall: &Hall, names: &[&'static str], extent: Extent) -> anyhow::Result<Report> {
     hall.open().await.context("the servers did not start")?;
+    let mut machine = hall.machine().await?;
+    machine.push(("rounds".to_owned(), extent.rounds.to_string()));
+    machine.push(("scale".to_owned(), extent.scale.to_string()));
     let mut report = Report {
-        machine: hall.machine().await?,
+        machine,
         ..Report::default()
     };
     for name in names {

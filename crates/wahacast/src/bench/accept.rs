@@ -1,6 +1,7 @@
 //! `accept-small` and `accept-large`: campaigns taken in over HTTP, beside what the bare ledger
 //! takes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -15,7 +16,7 @@ use super::cost::{self, Cpu};
 use super::figure::{Rounds, Row, Target, quantile};
 use super::fleet::numbers;
 use super::report::Report;
-use super::sql;
+use super::sql::{self, BareInsert};
 use super::stage::{Hall, Scene, Stage, until};
 use super::{Extent, TEXT};
 
@@ -43,23 +44,27 @@ pub(crate) async fn small(hall: &Hall, extent: Extent, report: &mut Report) -> a
     let (stage, db, phones) = ready(hall).await?;
     let mut clients = Vec::new();
     for _ in 0..CLIENTS {
-        clients.push(stage.db().await?);
+        clients.push(BareInsert::new(stage.db().await?).await?);
     }
     let each = extent.of(EACH);
-    let (mut rounds, mut used) = (Rounds::default(), std::collections::BTreeMap::new());
+    let (mut rounds, mut used) = (Rounds::default(), BTreeMap::new());
     for round in 0..=extent.rounds {
         let before = Cpu::of(&stage);
         let (figure, _) = submit(&stage, &phones, each).await?;
         confirmed(&db).await?;
-        let limit = try_insert(&clients, &phones, each).await?;
+        let span = Cpu::of(&stage).since(&before);
+        let limit = insert(&clients, &phones, each).await?;
+        sql::forget_outbox(&db).await?;
         if round > 0 {
-            cost::add(&mut used, &Cpu::of(&stage).since(&before));
+            cost::add(&mut used, &span);
             rounds.push(figure, limit);
         }
     }
+    let row = rounds.row("accept-small", "campaigns/s", Target::AtLeast(0.6));
+    let campaigns = f64::from(extent.rounds) * (CLIENTS * each) as f64;
     report
         .rows
-        .push(rounds.row("accept-small", "campaigns/s", Target::AtLeast(0.6)));
+        .push(row.noted(cost::per_unit(&used, campaigns)));
     // Noting when each job's row goes costs something: a round of its own, that counts for nothing
     // else.
     sql::note_confirmations(&db).await?;
@@ -128,23 +133,16 @@ pub(crate) async fn confirmed(db: &Client) -> anyhow::Result<()> {
 }
 
 /// The same rows by one transaction each, and nothing else.
-async fn try_insert(clients: &[Client], phones: &[String], each: usize) -> anyhow::Result<f64> {
+async fn insert(clients: &[BareInsert], phones: &[String], each: usize) -> anyhow::Result<f64> {
     let began = Instant::now();
-    let inserts = clients
-        .iter()
-        .zip(phones)
-        .map(|(client, phone)| async move {
-            let statement = sql::prepare_insert(client).await?;
-            for _ in 0..each {
-                sql::insert_small(client, &statement, phone).await?;
-            }
-            anyhow::Ok(())
-        });
+    let inserts = clients.iter().zip(phones).map(|(client, phone)| async {
+        for _ in 0..each {
+            client.run(phone).await?;
+        }
+        anyhow::Ok(())
+    });
     try_join_all(inserts).await?;
-    let campaigns = clients.len() * each;
-    let secs = began.elapsed().as_secs_f64();
-    sql::forget_outbox(&clients[0]).await?;
-    Ok(campaigns as f64 / secs)
+    Ok((clients.len() * each) as f64 / began.elapsed().as_secs_f64())
 }
 
 /// Measures and reports one request with many recipients.
@@ -152,17 +150,21 @@ pub(crate) async fn large(hall: &Hall, extent: Extent, report: &mut Report) -> a
     let (stage, db, phones) = ready(hall).await?;
     let recipients = recipients(extent.of(RECIPIENTS));
     let body = whole(&phones[0], &recipients)?;
-    let mut rounds = Rounds::default();
+    let (mut rounds, mut used) = (Rounds::default(), BTreeMap::new());
     for round in 0..=extent.rounds {
-        let figure = recipients.len() as f64 / submit_whole(&stage, &body).await?;
+        let before = Cpu::of(&stage);
+        let secs = submit_whole(&stage, &db, (&body, recipients.len())).await?;
+        let span = Cpu::of(&stage).since(&before);
+        let figure = recipients.len() as f64 / secs;
         let secs = sql::copy_messages(&db, Uuid::now_v7(), &recipients).await?;
         if round > 0 {
+            cost::add(&mut used, &span);
             rounds.push(figure, recipients.len() as f64 / secs);
         }
     }
-    report
-        .rows
-        .push(rounds.row("accept-large", "recipients/s", Target::AtLeast(0.4)));
+    let row = rounds.row("accept-large", "recipients/s", Target::AtLeast(0.4));
+    let all = f64::from(extent.rounds) * recipients.len() as f64;
+    report.rows.push(row.noted(cost::per_unit(&used, all)));
     Ok(())
 }
 
@@ -172,16 +174,30 @@ pub(crate) fn whole(sender: &str, recipients: &[String]) -> anyhow::Result<bytes
     Ok(serde_json::to_vec(&body)?.into())
 }
 
-/// Seconds until a body with all recipients is accepted, over a connection of its own.
-pub(crate) async fn submit_whole(stage: &Stage, body: &bytes::Bytes) -> anyhow::Result<f64> {
+/// Seconds until a body with so many recipients is accepted, over a connection of its own; all of
+/// them are in the ledger then.
+pub(crate) async fn submit_whole(
+    stage: &Stage,
+    db: &Client,
+    (body, recipients): (&bytes::Bytes, usize),
+) -> anyhow::Result<f64> {
     let http = Http::builder().timeout(Duration::from_secs(120)).build()?;
     let began = Instant::now();
     let request = http
         .post(format!("{}/api/send", stage.gateway))
         .header("content-type", "application/json")
         .body(body.clone());
-    accepted(request).await?;
-    Ok(began.elapsed().as_secs_f64())
+    let id = accepted(request).await?;
+    let secs = began.elapsed().as_secs_f64();
+    stored(db, id, recipients).await?;
+    Ok(secs)
+}
+
+/// That a campaign's recipients are all in the ledger.
+pub(crate) async fn stored(db: &Client, campaign: Uuid, recipients: usize) -> anyhow::Result<()> {
+    let stored = sql::messages_of(db, campaign).await?;
+    ensure!(stored == recipients as i64, "only {stored} are stored");
+    Ok(())
 }
 
 /// Numbers that are all different.

@@ -49,9 +49,9 @@ pub(crate) fn add(sum: &mut BTreeMap<String, f64>, span: &BTreeMap<String, f64>)
 /// CPU microseconds a unit, by role, as one line.
 pub(crate) fn per_unit(used: &BTreeMap<String, f64>, units: f64) -> String {
     let micros = |seconds: &f64| seconds * 1e6 / units;
-    let parts = used.iter().filter(|(_, seconds)| micros(seconds) >= 0.5);
+    let parts = used.iter().filter(|(_, seconds)| micros(seconds) >= 0.05);
     let parts: Vec<_> = parts
-        .map(|(role, seconds)| format!("{role} {:.0}", micros(seconds)))
+        .map(|(role, seconds)| format!("{role} {:.1}", micros(seconds)))
         .collect();
     format!("CPU us each: {}", parts.join(", "))
 }

@@ -19,6 +19,8 @@ const LANES: usize = 10_000;
 const CAMPAIGNS: usize = 100_000;
 /// Workers without a session.
 const WORKERS: usize = 100_000;
+/// Bytes for each of so many that are nothing: a process's memory moves by as much by itself.
+const NOTHING: f64 = 1.0;
 /// CPU is counted for this long.
 const WATCHED: Duration = Duration::from_secs(10);
 /// After a change, what it causes is over by then.
@@ -54,12 +56,13 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     sql::scatter_senders(&db, Duration::from_millis(1)).await?;
     sql::share_lanes(&db, &["sender-1".to_owned()]).await?;
     let owned = settled(&stage).await?;
-    tell(report, "idle lane", (&nothing, &owned), lanes);
+    tell(report, "idle lane", 1024.0, (&nothing, &owned), lanes);
     waiting_campaigns(&db, &fleet, extent.of(CAMPAIGNS)).await?;
     let waiting = settled(&stage).await?;
     tell(
         report,
         "waiting campaign",
+        NOTHING,
         (&owned, &waiting),
         extent.of(CAMPAIGNS),
     );
@@ -68,6 +71,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     tell(
         report,
         "registered worker",
+        NOTHING,
         (&waiting, &registered),
         extent.of(WORKERS),
     );
@@ -92,9 +96,15 @@ async fn settled(stage: &Stage) -> anyhow::Result<Use> {
     })
 }
 
-fn tell(report: &mut Report, what: &str, (before, after): (&Use, &Use), count: usize) {
+fn tell(
+    report: &mut Report,
+    what: &str,
+    bytes_max: f64,
+    (before, after): (&Use, &Use),
+    count: usize,
+) {
     let bytes = [(after.bytes - before.bytes) / count as f64];
-    let (name, most) = (format!("{what}, memory"), Target::AtMost(1024.0));
+    let (name, most) = (format!("{what}, memory"), Target::AtMost(bytes_max));
     report.rows.push(Row::alone(name, "bytes", &bytes, most));
     // A hundredth of a core is less than the clock of this figure can tell from nothing.
     let cores = [after.cores - before.cores];

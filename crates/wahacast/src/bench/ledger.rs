@@ -17,15 +17,15 @@ use super::Extent;
 use super::figure::{Rounds, Target};
 use super::fleet::numbers;
 use super::report::Report;
-use super::sql;
-use super::stage::{Hall, Scene, Stage};
+use super::sql::{self, BareUpdates};
+use super::stage::{Hall, Scene};
 
 /// Rows of a statement, as the sender's writer groups them under load.
 const GROUP: usize = 500;
 /// Numbers, each with a campaign.
 const SENDERS: usize = 4_000;
 /// Messages of each in a round.
-const EACH: usize = 5;
+const EACH: usize = 10;
 /// Connections that write at once, on both sides.
 const CONNECTIONS: usize = 2;
 
@@ -46,10 +46,14 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     sql::bare_ledger(&db).await?;
     sql::analyze(&db).await?;
     let store = Store::new(&stage.database, CONNECTIONS)?;
+    let mut updates = Vec::new();
+    for _ in 0..CONNECTIONS {
+        updates.push(BareUpdates::new(stage.db().await?).await?);
+    }
     let mut rounds = Rounds::default();
     for round in 0..=extent.rounds {
         let figure = ours(&db, &store, replica, (&phones, &shares)).await?;
-        let limit = bare(&stage, &db, &phones).await?;
+        let limit = bare(&db, &updates, phones.len() * EACH).await?;
         // The first of each warms caches and plans.
         if round > 0 {
             rounds.push(figure, limit);
@@ -175,18 +179,13 @@ fn group(
 }
 
 /// The same number of rows, each updated twice, by statements of [`GROUP`] rows.
-async fn bare(stage: &Stage, db: &Client, phones: &[String]) -> anyhow::Result<f64> {
-    let rows = phones.len() * EACH;
+async fn bare(db: &Client, updates: &[BareUpdates], rows: usize) -> anyhow::Result<f64> {
     sql::fill_bare_ledger(db, rows).await?;
-    let share = rows.div_ceil(CONNECTIONS);
-    let mut clients = Vec::new();
-    for _ in 0..CONNECTIONS {
-        clients.push(stage.db().await?);
-    }
+    let share = rows.div_ceil(updates.len());
     let began = Instant::now();
-    let updates = clients.iter().enumerate().map(|(n, client)| {
+    let updates = updates.iter().enumerate().map(|(n, updates)| {
         let (from, upto) = (n * share, ((n + 1) * share).min(rows));
-        sql::update_bare_ledger(client, from..upto, GROUP)
+        updates.run(from..upto, GROUP)
     });
     futures_util::future::try_join_all(updates).await?;
     Ok((2 * rows) as f64 / began.elapsed().as_secs_f64())

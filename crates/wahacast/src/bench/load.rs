@@ -33,10 +33,16 @@ pub(crate) struct Paced {
 /// How a pace was kept.
 #[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// Gaps that were shorter than the rule.
+    /// Numbers that spoke.
+    pub(crate) speakers: usize,
+    /// Gaps between two messages of a number, from the first on.
+    pub(crate) gaps: usize,
+    /// Those that were shorter than the rule.
     pub(crate) early: usize,
-    /// Milliseconds by which gaps were longer, one a gap.
+    /// Milliseconds by which gaps were longer, one a gap, after the warm-up.
     pub(crate) late: Vec<f64>,
+    /// Seconds after the warm-up.
+    pub(crate) secs: f64,
     /// CPU seconds a second, by role.
     pub(crate) cpu: BTreeMap<String, f64>,
     /// Messages a second.
@@ -106,13 +112,20 @@ pub(crate) async fn keep(hall: &Hall, paced: Paced) -> anyhow::Result<Kept> {
         stage.stop(&format!("sender-{number}")).await;
     }
     let secs = (paced.lasts - WARM_UP).as_secs_f64();
+    let (sent, heard) = (sql::sent(&db).await?, heard_so_far(&stage).await?);
+    ensure!(
+        sent == i64::try_from(heard)?,
+        "{heard} messages were heard, and {sent} are in the ledger as sent"
+    );
     let mut kept = judge(&stage, (from, upto), paced.gap).await?;
+    kept.secs = secs;
     kept.rate = (upto - from) as f64 / secs;
     kept.cpu = after.since(&before);
     for used in kept.cpu.values_mut() {
         *used /= secs;
     }
-    ensure!(!kept.late.is_empty(), "nobody spoke twice");
+    let (speakers, senders) = (kept.speakers, paced.senders);
+    ensure!(speakers == senders, "{speakers} of {senders} numbers spoke");
     Ok(kept)
 }
 
@@ -122,10 +135,10 @@ impl Kept {
         quantile(&self.late, share)
     }
 
-    /// The share of gaps that were not later than this.
-    pub(crate) fn within(&self, millis: f64) -> f64 {
+    /// Numbers that were served: as many as it takes for the gaps that were not later than this.
+    pub(crate) fn served(&self, millis: f64, gap: Duration) -> f64 {
         let good = self.late.iter().filter(|late| **late <= millis).count();
-        good as f64 / self.late.len() as f64
+        good as f64 * gap.as_secs_f64() / self.secs
     }
 
     /// Cores used, by role, as one line.
@@ -138,12 +151,12 @@ impl Kept {
     }
 }
 
-/// The place of the newest message in the simulator's log.
-async fn heard_so_far(stage: &Stage) -> anyhow::Result<u64> {
+/// Messages that the simulator has heard.
+pub(crate) async fn heard_so_far(stage: &Stage) -> anyhow::Result<u64> {
     Ok(page(stage, 0, 1).await?.newest)
 }
 
-async fn page(stage: &Stage, after: u64, limit: usize) -> anyhow::Result<Page> {
+async fn page(stage: &Stage, after: u64, limit: u64) -> anyhow::Result<Page> {
     let worker = stage.workers.first().context("there is no simulator")?;
     // One log for all workers, at the root of their control paths.
     let (root, _) = worker
@@ -155,12 +168,15 @@ async fn page(stage: &Stage, after: u64, limit: usize) -> anyhow::Result<Page> {
     Ok(answer.json().await?)
 }
 
+/// Gaps since the start are judged by the rule; how late they are, since `from`.
 async fn judge(stage: &Stage, (from, upto): (u64, u64), gap: Duration) -> anyhow::Result<Kept> {
     let mut kept = Kept::default();
     let mut answered: HashMap<String, u64> = HashMap::new();
-    let mut after = from;
+    let mut after = 0;
     while after < upto {
-        let page = page(stage, after, 10_000).await?;
+        let warm = after >= from;
+        let bound = if warm { upto } else { from };
+        let page = page(stage, after, (bound - after).min(10_000)).await?;
         ensure!(page.next > after, "the simulator's log has a hole");
         after = page.next;
         for heard in page.messages {
@@ -171,8 +187,12 @@ async fn judge(stage: &Stage, (from, upto): (u64, u64), gap: Duration) -> anyhow
             let waited = heard.arrived_mono_ns.saturating_sub(before) as f64 / 1e6;
             let late = waited - gap.as_secs_f64() * 1e3;
             kept.early += usize::from(late < 0.0);
-            kept.late.push(late);
+            kept.gaps += 1;
+            if warm {
+                kept.late.push(late);
+            }
         }
     }
+    kept.speakers = answered.len();
     Ok(kept)
 }

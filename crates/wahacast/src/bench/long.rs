@@ -186,7 +186,8 @@ async fn accept(pair: &mut Pair, extent: Extent, report: &mut Report) -> anyhow:
     let recipients = accept::recipients(extent.of(accept::RECIPIENTS));
     let body = accept::whole(&pair.fleet.phones[0], &recipients)?;
     let large = rounds(pair, extent, async |side, _| {
-        let secs = accept::submit_whole(&side.stage, &body).await?;
+        let whole = (&body, recipients.len());
+        let secs = accept::submit_whole(&side.stage, &side.db, whole).await?;
         Ok(recipients.len() as f64 / secs)
     })
     .await?;

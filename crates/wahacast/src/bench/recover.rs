@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use super::Extent;
 use super::figure::{Row, Target, quantile};
 use super::load::{self, Paced};
@@ -30,7 +32,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
         Ok(sql::silent_lanes(&db).await? == 0)
     })
     .await?;
-    sql::note_lanes(&db, "sender-1").await?;
+    let noted = sql::note_lanes(&db, "sender-1").await?;
     stage.kill("sender-1")?;
     until("everybody speaks again", async || {
         Ok(sql::lanes_still_silent(&db).await? <= sql::lanes_in_doubt(&db).await?)
@@ -38,6 +40,11 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     .await?;
     let doubt = sql::lanes_in_doubt(&db).await?;
     let silence = sql::silences(&db).await?;
+    ensure!(
+        10 * noted >= 9 * extent.of(LANES) as u64 && silence.len() as i64 + doubt >= noted as i64,
+        "{noted} lanes were held, of which {} have spoken since",
+        silence.len()
+    );
     let last = [quantile(&silence, 1.0)];
     let name = format!("recover, {} lanes", silence.len());
     let row = Row::alone(name, "s", &last, Target::AtMost(DEAD_AFTER + 2.0));

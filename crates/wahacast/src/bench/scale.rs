@@ -9,7 +9,7 @@ use super::report::{Curve, Report};
 use super::stage::Hall;
 
 /// Senders that each replica is given.
-const EACH: usize = 500;
+const EACH: usize = 1_000;
 /// A gap this much too long still counts as in time.
 const IN_TIME_MS: f64 = 50.0;
 
@@ -26,7 +26,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
         };
         let kept = load::keep(hall, paced).await?;
         hall.clear().await;
-        let in_time = paced.senders as f64 * kept.within(IN_TIME_MS);
+        let in_time = kept.served(IN_TIME_MS, paced.gap);
         served.push((replicas, in_time));
         let linear = f64::from(replicas) * served[0].1;
         let target = if replicas == 1 {
@@ -38,7 +38,12 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
         let mut row = Row::alone(name, "senders", &[in_time], target);
         row.limit = Some(linear);
         row.ratio = Some(in_time / linear);
-        let told = format!("late p99 {:.1} ms; {}", kept.lateness(0.99), kept.cores());
+        let told = format!(
+            "of {}; late p99 {:.1} ms; {}",
+            paced.senders,
+            kept.lateness(0.99),
+            kept.cores()
+        );
         report.rows.push(row.noted(told));
     }
     let point = |(replicas, served): &(u32, f64)| (f64::from(*replicas), *served);

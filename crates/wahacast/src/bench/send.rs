@@ -14,6 +14,7 @@ use tokio_postgres::Client;
 use super::cost::{self, Cpu};
 use super::figure::{Rounds, Row, Target};
 use super::fleet::Fleet;
+use super::load::heard_so_far;
 use super::report::Report;
 use super::sql;
 use super::stage::{Hall, Scene, Stage, until};
@@ -80,6 +81,7 @@ pub(crate) async fn ours(
     used: &mut BTreeMap<String, f64>,
 ) -> anyhow::Result<f64> {
     let campaigns = sql::add_campaigns(db, &fleet.phones, EACH).await?;
+    let heard_before = heard_so_far(stage).await?;
     let before = Cpu::of(stage);
     sql::share_lanes(db, &[stage.replica("sender", 1)]).await?;
     until("all campaigns end", async || {
@@ -91,6 +93,11 @@ pub(crate) async fn ours(
     ensure!(
         sent == (fleet.phones.len() * EACH) as i64,
         "only {sent} messages were sent"
+    );
+    let heard = heard_so_far(stage).await? - heard_before;
+    ensure!(
+        heard == sent.unsigned_abs(),
+        "{heard} messages were heard of {sent}"
     );
     Ok(sent as f64 / secs)
 }

@@ -9,9 +9,10 @@ use futures_util::stream;
 use reqwest::{Body, Client as Http};
 use serde_json::json;
 use tokio::time::{Instant, sleep};
+use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::accept::{accepted, ready, recipients};
+use super::accept::{accepted, ready, recipients, stored};
 use super::cost;
 use super::figure::{Rounds, Row, Target};
 use super::report::Report;
@@ -37,7 +38,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     let plain: Vec<bytes::Bytes> = lines(&head.to_string(), &recipients, |to| format!("\"{to}\""));
     let (mut rounds, mut growth) = (Rounds::default(), Vec::new());
     for _ in 0..extent.rounds.min(ROUNDS_MAX) {
-        let (secs, grown) = upload(&stage, &plain).await?;
+        let (secs, grown) = upload(&stage, &db, (&plain, recipients.len())).await?;
         let copied = sql::copy_messages(&db, Uuid::now_v7(), &recipients).await?;
         rounds.push(
             recipients.len() as f64 / secs,
@@ -62,7 +63,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
             "{{\"number\":\"{to}\",\"variables\":{{\"name\":\"Somebody {to}\",\"code\":\"{to}\"}}}}"
         )
     });
-    let (secs, grown) = upload(&stage, &own).await?;
+    let (secs, grown) = upload(&stage, &db, (&own, recipients.len())).await?;
     let row = Row::alone("stream, own variables, memory", "MiB", &[grown], most);
     let rate = recipients.len() as f64 / secs;
     report
@@ -81,7 +82,11 @@ fn lines(head: &str, recipients: &[String], line: impl Fn(&str) -> String) -> Ve
 }
 
 /// Seconds until the campaign is accepted, and the MiB by which the gateway's memory grew at most.
-async fn upload(stage: &Stage, pieces: &[bytes::Bytes]) -> anyhow::Result<(f64, f64)> {
+async fn upload(
+    stage: &Stage,
+    db: &Client,
+    (pieces, recipients): (&[bytes::Bytes], usize),
+) -> anyhow::Result<(f64, f64)> {
     let pid = stage.pid("gateway")?;
     let before = cost::memory(pid);
     ensure!(before > 0, "the gateway's memory cannot be read");
@@ -108,6 +113,6 @@ async fn upload(stage: &Stage, pieces: &[bytes::Bytes]) -> anyhow::Result<(f64, 
     let secs = began.elapsed().as_secs_f64();
     done.store(true, Ordering::Release);
     let most = watch.await?;
-    taken?;
+    stored(db, taken?, recipients).await?;
     Ok((secs, (most - before) as f64 / f64::from(1 << 20)))
 }

@@ -1,10 +1,11 @@
 //! What the bare ledger could do at best: the same rows by hand-written statements, and nothing
 //! else kept true.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use bytes::{BufMut, BytesMut};
 use futures_util::SinkExt;
 use tokio::time::Instant;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
@@ -78,27 +79,58 @@ pub(crate) async fn fill_bare_ledger(db: &Client, rows: usize) -> anyhow::Result
     Ok(())
 }
 
-/// Updates each of these bare rows twice, as a claim and a conclusion do, `group` at a time.
-pub(crate) async fn update_bare_ledger(
-    db: &Client,
-    rows: std::ops::Range<usize>,
-    group: usize,
-) -> anyhow::Result<()> {
-    let claim = "UPDATE bare b SET status = 1, attempts = b.attempts + 1, waha_message_id = i.id
-        FROM unnest($2::integer[], $3::text[]) AS i (ordinal, id)
-        WHERE b.campaign_id = $1 AND b.ordinal = i.ordinal AND b.status = 0";
-    let conclude = "UPDATE bare b SET status = 2, sent_at = now()
-        FROM unnest($2::integer[]) AS i (ordinal)
-        WHERE b.campaign_id = $1 AND b.ordinal = i.ordinal AND b.status = 1";
-    let (claim, conclude) = (db.prepare(claim).await?, db.prepare(conclude).await?);
-    for from in rows.clone().step_by(group) {
-        let upto = (from + group).min(rows.end);
-        let ordinals: Vec<i32> = (from..upto).filter_map(|n| n.try_into().ok()).collect();
-        let ids: Vec<String> = ordinals.iter().map(|n| format!("3EB0{n:018X}")).collect();
-        db.execute(&claim, &[&BARE, &ordinals, &ids]).await?;
-        db.execute(&conclude, &[&BARE, &ordinals]).await?;
+/// The updates of a claim and of a conclusion, prepared on a connection of their own.
+pub(crate) struct BareUpdates {
+    db: Client,
+    claim: Statement,
+    conclude: Statement,
+}
+
+impl BareUpdates {
+    /// Prepares them.
+    pub(crate) async fn new(db: Client) -> anyhow::Result<Self> {
+        let claim =
+            "UPDATE bare b SET status = 1, attempts = b.attempts + 1, waha_message_id = i.id
+            FROM unnest($2::integer[], $3::text[]) AS i (ordinal, id)
+            WHERE b.campaign_id = $1 AND b.ordinal = i.ordinal AND b.status = 0";
+        let conclude = "UPDATE bare b SET status = 2, sent_at = now()
+            FROM unnest($2::integer[]) AS i (ordinal)
+            WHERE b.campaign_id = $1 AND b.ordinal = i.ordinal AND b.status = 1";
+        Ok(Self {
+            claim: db.prepare(claim).await?,
+            conclude: db.prepare(conclude).await?,
+            db,
+        })
     }
-    Ok(())
+
+    /// Updates each of these bare rows twice, `group` at a time, both in one transaction, as the
+    /// sender's writer does.
+    pub(crate) async fn run(
+        &self,
+        rows: std::ops::Range<usize>,
+        group: usize,
+    ) -> anyhow::Result<()> {
+        let db = &self.db;
+        for from in rows.clone().step_by(group) {
+            let upto = (from + group).min(rows.end);
+            let ordinals: Vec<i32> = (from..upto).filter_map(|n| n.try_into().ok()).collect();
+            let ids: Vec<String> = ordinals.iter().map(|n| format!("3EB0{n:018X}")).collect();
+            let claim: [&(dyn ToSql + Sync); 3] = [&BARE, &ordinals, &ids];
+            let conclude: [&(dyn ToSql + Sync); 2] = [&BARE, &ordinals];
+            // All of it leaves at once.
+            let (begun, claimed, concluded, ended) = tokio::join!(
+                db.batch_execute("BEGIN"),
+                db.execute(&self.claim, &claim),
+                db.execute(&self.conclude, &conclude),
+                db.batch_execute("COMMIT"),
+            );
+            begun?;
+            ended?;
+            let updated = (claimed?, concluded?);
+            ensure!(updated == ((upto - from) as u64, (upto - from) as u64));
+        }
+        Ok(())
+    }
 }
 
 /// Moves each bare row on, `group` at a time, as an ack does.
@@ -115,31 +147,39 @@ pub(crate) async fn ack_bare_ledger(db: &Client, rows: usize, group: usize) -> a
     Ok(())
 }
 
-/// The rows of a small campaign in one statement: its own, its only message's, its job's.
-pub(crate) async fn prepare_insert(db: &Client) -> anyhow::Result<Statement> {
-    let insert = "WITH c AS (
-            INSERT INTO campaigns (id, sender, template, total, trace_id)
-            VALUES ($1, $2, $3, 1, $1)
-        ), m AS (
-            INSERT INTO messages (campaign_id, ordinal, recipient) VALUES ($1, 0, $4)
-        ) INSERT INTO outbox (campaign_id, sender, trace_id, claimed_until)
-        VALUES ($1, $2, $1, 'infinity')";
-    Ok(db.prepare(insert).await?)
+/// The rows of a small campaign in one statement (its own, its only message's, its job's, which no
+/// relay takes), prepared on a connection of its own.
+pub(crate) struct BareInsert {
+    db: Client,
+    insert: Statement,
 }
 
-/// Runs [`prepare_insert`]'s statement, whose job no relay takes.
-pub(crate) async fn insert_small(
-    db: &Client,
-    insert: &Statement,
-    sender: &str,
-) -> anyhow::Result<()> {
-    let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
-        [&Uuid::now_v7(), &sender, &TEXT, &"491000000000"];
-    db.execute(insert, &parameters).await?;
-    Ok(())
+impl BareInsert {
+    /// Prepares it.
+    pub(crate) async fn new(db: Client) -> anyhow::Result<Self> {
+        let insert = "WITH c AS (
+                INSERT INTO campaigns (id, sender, template, total, trace_id)
+                VALUES ($1, $2, $3, 1, $1)
+            ), m AS (
+                INSERT INTO messages (campaign_id, ordinal, recipient) VALUES ($1, 0, $4)
+            ) INSERT INTO outbox (campaign_id, sender, trace_id, claimed_until)
+            VALUES ($1, $2, $1, 'infinity')";
+        Ok(Self {
+            insert: db.prepare(insert).await?,
+            db,
+        })
+    }
+
+    /// One campaign of `sender`.
+    pub(crate) async fn run(&self, sender: &str) -> anyhow::Result<()> {
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&Uuid::now_v7(), &sender, &TEXT, &"491000000000"];
+        self.db.execute(&self.insert, &parameters).await?;
+        Ok(())
+    }
 }
 
-/// Forgets the jobs of [`insert_small`].
+/// Forgets the jobs of [`BareInsert`].
 pub(crate) async fn forget_outbox(db: &Client) -> anyhow::Result<()> {
     db.batch_execute("TRUNCATE outbox").await?;
     Ok(())

@@ -48,6 +48,18 @@ pub(crate) async fn campaigns(db: &Client) -> anyhow::Result<Vec<Uuid>> {
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Rows of a campaign's messages.
+pub(crate) async fn messages_of(db: &Client, campaign: Uuid) -> anyhow::Result<i64> {
+    let rows = "SELECT count(*) FROM messages WHERE campaign_id = $1";
+    Ok(db.query_one(rows, &[&campaign]).await?.get(0))
+}
+
+/// Messages that workers accepted.
+pub(crate) async fn sent(db: &Client) -> anyhow::Result<i64> {
+    let sent = "SELECT COALESCE(sum(sent + delivered + read), 0) FROM campaigns";
+    Ok(db.query_one(sent, &[]).await?.get(0))
+}
+
 /// Messages that were delivered.
 pub(crate) async fn delivered(db: &Client) -> anyhow::Result<i64> {
     let row = db
@@ -62,16 +74,14 @@ pub(crate) async fn silent_lanes(db: &Client) -> anyhow::Result<i64> {
     Ok(db.query_one(silent, &[]).await?.get(0))
 }
 
-/// Notes the lanes of a replica, and now.
-pub(crate) async fn note_lanes(db: &Client, replica: &str) -> anyhow::Result<()> {
-    // What makes a table takes no parameters.
-    db.batch_execute(&format!(
-        "CREATE TABLE noted AS SELECT worker_id, clock_timestamp() AS at FROM lanes
-        WHERE owner = (SELECT id FROM replicas WHERE name = '{replica}' AND NOT retiring
-            ORDER BY seen_at DESC LIMIT 1)"
-    ))
-    .await?;
-    Ok(())
+/// Notes the lanes of a replica, and now; returns how many.
+pub(crate) async fn note_lanes(db: &Client, replica: &str) -> anyhow::Result<u64> {
+    db.batch_execute("CREATE TABLE noted (worker_id uuid, at timestamptz)")
+        .await?;
+    let held = "INSERT INTO noted SELECT worker_id, clock_timestamp() FROM lanes
+        WHERE owner = (SELECT id FROM replicas WHERE name = $1 AND NOT retiring
+            ORDER BY seen_at DESC LIMIT 1)";
+    Ok(db.execute(held, &[&replica]).await?)
 }
 
 /// Noted lanes that have not spoken since.
