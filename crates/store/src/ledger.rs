@@ -22,7 +22,7 @@ use crate::{Client, GenericClient, StoreError, receipts};
 mod moves;
 mod rows;
 
-use rows::{Rows, place};
+use rows::{Ours, Rows, place, sparse};
 
 pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome, Proof};
 
@@ -42,8 +42,9 @@ const LOCK: &str = "
     SELECT worker_id, epoch FROM fence WHERE (SELECT count(*) FROM held) >= 0";
 
 // Each row finds its way through the tables by their keys, and carries along what the next step
-// needs: two parts of a statement that are joined to each other are compared row by row, which
-// costs the square of the group (measured: nine tenths of the time of a group of 500).
+// needs: two parts of a statement that are joined to each other are compared row by row. And each
+// is asked for by its whole key: a join may be planned by a part of it while a table is small, and
+// goes on reading all of a campaign's messages for each of them.
 const CLAIM: &str = "
     WITH taken AS (
         UPDATE senders d SET in_flight_campaign = i.campaign_id, in_flight_ordinal = i.ordinal,
@@ -56,22 +57,29 @@ const CLAIM: &str = "
             AND s.generation = i.generation AND s.wanted = 'RUNNING'
         JOIN campaigns o ON o.id = i.campaign_id AND o.status IN ('PENDING', 'IN_PROGRESS')
             AND (i.ordinal >= o.cancelled_from) IS NOT TRUE -- once cancelled, only what was begun
-        JOIN messages m ON m.campaign_id = i.campaign_id AND m.ordinal = i.ordinal AND m.status = 0
+        CROSS JOIN LATERAL (
+            SELECT recipient, variables, attempts, waha_message_id FROM messages
+            WHERE campaign_id = i.campaign_id AND ordinal = i.ordinal AND status = 0 LIMIT 1
+        ) m
         WHERE d.phone = i.phone AND d.in_flight_campaign IS NULL
         RETURNING i.place, d.phone, i.campaign_id, i.ordinal, d.in_flight_message_id,
-            i.message_id IS NOT NULL AS own_id, m.recipient, m.variables, m.attempts,
+            i.message_id IS NOT NULL AS own_id, m.waha_message_id IS NULL AS new_id,
+            m.recipient, m.variables, m.attempts,
             i.ordinal < o.next_ordinal AS again, o.status AS campaign_status
     ), begun AS (
         UPDATE campaigns c SET status = 'IN_PROGRESS', started_at = COALESCE(c.started_at, now())
         FROM taken t WHERE t.campaign_status = 'PENDING' AND c.id = t.campaign_id
     ), waited AS (
-        DELETE FROM retries r USING taken t
-        WHERE t.again AND r.campaign_id = t.campaign_id AND r.ordinal = t.ordinal
+        DELETE FROM retries WHERE campaign_id = ANY (ARRAY(
+            SELECT campaign_id FROM taken WHERE again)) AND ctid = ANY (ARRAY(
+            SELECT (SELECT ctid FROM retries r
+                WHERE r.campaign_id = t.campaign_id AND r.ordinal = t.ordinal LIMIT 1)
+            FROM taken t WHERE again))
     ), expected AS (
         INSERT INTO receipts (sender, message_id, campaign_id, ordinal)
-        SELECT phone, in_flight_message_id, campaign_id, ordinal FROM taken WHERE own_id
-        ORDER BY phone, in_flight_message_id
-        ON CONFLICT DO NOTHING
+        SELECT phone, in_flight_message_id, campaign_id, ordinal FROM taken t
+        WHERE own_id AND (new_id OR (SELECT true FROM receipts r
+            WHERE r.sender = t.phone AND r.message_id = t.in_flight_message_id LIMIT 1) IS NULL)
     )
     SELECT place, recipient, variables, attempts + 1::smallint, in_flight_message_id FROM taken";
 
@@ -80,7 +88,7 @@ const CONCLUDE: &str = concat!(
     "WITH moved AS (
         UPDATE messages m SET
             status = CASE WHEN o.cancelled THEN 6 ELSE i.status END,
-            attempts = m.attempts + (NOT i.uncounted)::integer,
+            attempts = m.attempts + (i.uncounted IS NOT TRUE)::integer,
             waha_message_id = COALESCE(i.message_id, m.waha_message_id, d.in_flight_message_id),
             error_code = i.code, error = i.detail,
             sent_at = CASE WHEN i.status = 2 THEN now() END,
@@ -270,34 +278,6 @@ async fn lock(
     Ok(tenures.collect())
 }
 
-/// Those rows of a group whose lanes are ours, and where they stand in the group.
-struct Ours<'a, T> {
-    rows: Vec<&'a T>,
-    places: Vec<usize>,
-    group: usize,
-}
-
-impl<'a, T> Ours<'a, T> {
-    fn of(group: &'a [T], ours: impl Fn(&T) -> bool) -> Self {
-        let found = group.iter().enumerate().filter(|(_, row)| ours(row));
-        let (places, rows) = found.unzip();
-        Self {
-            rows,
-            places,
-            group: group.len(),
-        }
-    }
-
-    /// What was written of these rows, each at its row's place in the group.
-    fn spread<W>(&self, written: Vec<Option<W>>) -> Vec<Option<W>> {
-        let mut all: Vec<_> = std::iter::repeat_with(|| None).take(self.group).collect();
-        for (place, written) in self.places.iter().zip(written) {
-            all[*place] = written;
-        }
-        all
-    }
-}
-
 async fn claim(
     db: &impl GenericClient,
     replica: ReplicaId,
@@ -346,17 +326,13 @@ async fn conclude(
     let rows = Rows::new(conclusions.iter().map(|c| (c.tenure, &c.phone, c.key)));
     let outcomes = || conclusions.iter().map(|conclusion| &conclusion.outcome);
     let statuses: Vec<_> = outcomes().map(|outcome| outcome.status().code()).collect();
-    let ids: Vec<_> = outcomes().map(Outcome::message_id).collect();
     let answers: Vec<_> = outcomes().map(Outcome::answer).collect();
-    let codes: Vec<_> = outcomes()
-        .map(|o| o.cause().map(|cause| cause.code.as_str()))
-        .collect();
-    let details: Vec<_> = outcomes()
-        .map(|o| o.cause().map(|cause| cause.detail.as_str()))
-        .collect();
-    let retries: Vec<_> = outcomes().map(Outcome::retry_secs).collect();
-    let rests: Vec<_> = outcomes().map(Outcome::number_rests).collect();
-    let uncounted: Vec<_> = outcomes().map(Outcome::uncounted).collect();
+    let ids = sparse(outcomes().map(Outcome::message_id));
+    let codes = sparse(outcomes().map(|o| o.cause().map(|cause| cause.code.as_str())));
+    let details = sparse(outcomes().map(|o| o.cause().map(|cause| cause.detail.as_str())));
+    let retries = sparse(outcomes().map(Outcome::retry_secs));
+    let rests = sparse(outcomes().map(|o| o.number_rests().then_some(true)));
+    let uncounted = sparse(outcomes().map(|o| o.uncounted().then_some(true)));
     let claimed_on: Vec<_> = conclusions.iter().map(|c| c.claimed_on.uuid()).collect();
     let (replica, restricted) = (replica.uuid(), RESTRICTED.as_slice());
     let parameters = rows.parameters(

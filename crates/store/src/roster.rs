@@ -106,9 +106,9 @@ macro_rules! roster {
                 ORDER BY id LIMIT 1
             ) c ON s.status = 'WORKING' AND s.wanted = 'RUNNING'
             LEFT JOIN LATERAL (
-                SELECT ordinal, due_at, error_code FROM retries
-                JOIN messages USING (campaign_id, ordinal)
-                WHERE campaign_id = c.id ORDER BY ordinal LIMIT 1
+                SELECT ordinal, due_at, (SELECT error_code FROM messages
+                        WHERE campaign_id = t.campaign_id AND ordinal = t.ordinal LIMIT 1)
+                FROM retries t WHERE campaign_id = c.id ORDER BY ordinal LIMIT 1
             ) r ON true
             -- A session that came back since its last attempt has nothing left to wait for; the
             -- rests that WhatsApp imposes are not about the session and stay, whatever it was

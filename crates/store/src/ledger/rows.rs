@@ -11,6 +11,17 @@ pub(super) fn place(ordinality: i64) -> usize {
     usize::try_from(ordinality).map_or(0, |place| place.saturating_sub(1))
 }
 
+/// A column of which most groups say nothing. Left out then, it is NULL for every row, at no cost
+/// for each.
+pub(super) fn sparse<T>(column: impl Iterator<Item = Option<T>>) -> Vec<Option<T>> {
+    let column: Vec<_> = column.collect();
+    if column.iter().any(Option::is_some) {
+        column
+    } else {
+        Vec::new()
+    }
+}
+
 /// The columns that claims and conclusions share, as arrays.
 pub(super) struct Rows<'a> {
     workers: Vec<uuid::Uuid>,
@@ -54,6 +65,34 @@ impl<'a> Rows<'a> {
             &self.ordinals,
         ];
         all.extend_from_slice(more);
+        all
+    }
+}
+
+/// Those rows of a group whose lanes are ours, and where they stand in the group.
+pub(super) struct Ours<'a, T> {
+    pub(super) rows: Vec<&'a T>,
+    places: Vec<usize>,
+    group: usize,
+}
+
+impl<'a, T> Ours<'a, T> {
+    pub(super) fn of(group: &'a [T], ours: impl Fn(&T) -> bool) -> Self {
+        let found = group.iter().enumerate().filter(|(_, row)| ours(row));
+        let (places, rows) = found.unzip();
+        Self {
+            rows,
+            places,
+            group: group.len(),
+        }
+    }
+
+    /// What was written of these rows, each at its row's place in the group.
+    pub(super) fn spread<W>(&self, written: Vec<Option<W>>) -> Vec<Option<W>> {
+        let mut all: Vec<_> = std::iter::repeat_with(|| None).take(self.group).collect();
+        for (place, written) in self.places.iter().zip(written) {
+            all[*place] = written;
+        }
         all
     }
 }

@@ -82,11 +82,13 @@ pub(crate) async fn set(hall: &Hall, paced: Paced) -> anyhow::Result<(Stage, Cli
     let fleet = Fleet::link(&stage, &db, paced.senders).await?;
     let each = paced.lasts.as_secs_f64() / paced.gap.as_secs_f64();
     sql::add_campaigns(&db, &fleet.phones, each as usize + 20).await?;
+    sql::hold_campaigns(&db).await?;
     sql::analyze(&db).await?;
     Ok((stage, db, fleet))
 }
 
-/// Lets everybody speak: each for the first time at a moment of its own within one gap.
+/// Lets everybody speak: each for the first time at a moment of its own within one gap, and nobody
+/// before all lanes are where they stay.
 pub(crate) async fn begin(hall: &Hall, set: (&Stage, &Client), paced: Paced) -> anyhow::Result<()> {
     let (stage, db) = set;
     let names: Vec<String> = (1..=paced.replicas)
@@ -95,8 +97,9 @@ pub(crate) async fn begin(hall: &Hall, set: (&Stage, &Client), paced: Paced) -> 
     for number in 1..=paced.replicas {
         stage.start(hall, "sender", number).await?;
     }
-    sql::scatter_senders(db, paced.gap).await?;
     sql::share_lanes(db, &names).await?;
+    sql::scatter_senders(db, paced.gap).await?;
+    sql::release_campaigns(db).await?;
     Ok(())
 }
 

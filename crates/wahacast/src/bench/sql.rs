@@ -5,6 +5,7 @@ mod limits;
 mod looks;
 mod marks;
 mod past;
+mod rows;
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ pub(crate) use limits::*;
 pub(crate) use looks::*;
 pub(crate) use marks::*;
 pub(crate) use past::*;
+pub(crate) use rows::*;
 
 /// Recipients of seeded campaigns count up from here; with the country code 49.
 const FIRST_RECIPIENT: i64 = 491_000_000_000;
@@ -136,6 +138,23 @@ pub(crate) async fn add_campaigns(
     )
     .await?;
     Ok(ids)
+}
+
+/// Campaigns of which nothing is said yet.
+pub(crate) async fn hold_campaigns(db: &Client) -> anyhow::Result<()> {
+    db.batch_execute("UPDATE campaigns SET status = 'PAUSED'")
+        .await?;
+    Ok(())
+}
+
+/// Lets held campaigns go, and all lanes know.
+pub(crate) async fn release_campaigns(db: &Client) -> anyhow::Result<()> {
+    db.batch_execute(
+        "UPDATE campaigns SET status = 'PENDING' WHERE status = 'PAUSED';
+        UPDATE lanes SET wake = wake + 1",
+    )
+    .await?;
+    Ok(())
 }
 
 /// Makes the planner know the tables, as autovacuum does after a while.

@@ -1,7 +1,7 @@
 //! What the bare ledger could do at best: the same rows by hand-written statements, and nothing
 //! else kept true.
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use bytes::{BufMut, BytesMut};
 use futures_util::SinkExt;
 use tokio::time::Instant;
@@ -50,7 +50,7 @@ pub(crate) async fn copy_messages(
     Ok(began.elapsed().as_secs_f64())
 }
 
-/// A table of the same rows as `messages`, of which nothing else must be kept true.
+/// A table of such rows as `messages` has, of which nothing else must be kept true.
 pub(crate) async fn bare_ledger(db: &Client) -> anyhow::Result<()> {
     db.batch_execute(
         "CREATE TABLE bare (campaign_id uuid, ordinal integer, recipient text NOT NULL,
@@ -77,60 +77,6 @@ pub(crate) async fn fill_bare_ledger(db: &Client, rows: usize) -> anyhow::Result
     // Or the planner takes the table for empty and reads it whole for each statement.
     db.batch_execute("VACUUM ANALYZE bare").await?;
     Ok(())
-}
-
-/// The updates of a claim and of a conclusion, prepared on a connection of their own.
-pub(crate) struct BareUpdates {
-    db: Client,
-    claim: Statement,
-    conclude: Statement,
-}
-
-impl BareUpdates {
-    /// Prepares them.
-    pub(crate) async fn new(db: Client) -> anyhow::Result<Self> {
-        let claim =
-            "UPDATE bare b SET status = 1, attempts = b.attempts + 1, waha_message_id = i.id
-            FROM unnest($2::integer[], $3::text[]) AS i (ordinal, id)
-            WHERE b.campaign_id = $1 AND b.ordinal = i.ordinal AND b.status = 0";
-        let conclude = "UPDATE bare b SET status = 2, sent_at = now()
-            FROM unnest($2::integer[]) AS i (ordinal)
-            WHERE b.campaign_id = $1 AND b.ordinal = i.ordinal AND b.status = 1";
-        Ok(Self {
-            claim: db.prepare(claim).await?,
-            conclude: db.prepare(conclude).await?,
-            db,
-        })
-    }
-
-    /// Updates each of these bare rows twice, `group` at a time, both in one transaction, as the
-    /// sender's writer does.
-    pub(crate) async fn run(
-        &self,
-        rows: std::ops::Range<usize>,
-        group: usize,
-    ) -> anyhow::Result<()> {
-        let db = &self.db;
-        for from in rows.clone().step_by(group) {
-            let upto = (from + group).min(rows.end);
-            let ordinals: Vec<i32> = (from..upto).filter_map(|n| n.try_into().ok()).collect();
-            let ids: Vec<String> = ordinals.iter().map(|n| format!("3EB0{n:018X}")).collect();
-            let claim: [&(dyn ToSql + Sync); 3] = [&BARE, &ordinals, &ids];
-            let conclude: [&(dyn ToSql + Sync); 2] = [&BARE, &ordinals];
-            // All of it leaves at once.
-            let (begun, claimed, concluded, ended) = tokio::join!(
-                db.batch_execute("BEGIN"),
-                db.execute(&self.claim, &claim),
-                db.execute(&self.conclude, &conclude),
-                db.batch_execute("COMMIT"),
-            );
-            begun?;
-            ended?;
-            let updated = (claimed?, concluded?);
-            ensure!(updated == ((upto - from) as u64, (upto - from) as u64));
-        }
-        Ok(())
-    }
 }
 
 /// Moves each bare row on, `group` at a time, as an ack does.
