@@ -70,8 +70,8 @@ const CLAIM: &str = "
         UPDATE campaigns c SET status = 'IN_PROGRESS', started_at = COALESCE(c.started_at, now())
         FROM taken t WHERE t.campaign_status = 'PENDING' AND c.id = t.campaign_id
     ), waited AS (
-        DELETE FROM retries WHERE campaign_id = ANY (ARRAY(
-            SELECT campaign_id FROM taken WHERE again)) AND ctid = ANY (ARRAY(
+        DELETE FROM retries WHERE (campaign_id = ANY (ARRAY(
+            SELECT campaign_id FROM taken WHERE again))) IS TRUE AND ctid = ANY (ARRAY(
             SELECT (SELECT ctid FROM retries r
                 WHERE r.campaign_id = t.campaign_id AND r.ordinal = t.ordinal LIMIT 1)
             FROM taken t WHERE again))

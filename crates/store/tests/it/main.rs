@@ -8,6 +8,7 @@ mod audit;
 mod cancel;
 mod checks;
 mod fixture;
+mod groups;
 mod health;
 mod lanes;
 mod ledger;
