@@ -74,6 +74,9 @@ pub(crate) async fn cancel_of(
     tx.execute(&statement, &[&phones]).await?;
     let statement = tx.prepare_cached(LOCK_OPEN).await?;
     let rows = tx.query(&statement, &[&phones]).await?;
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let ids: Vec<Uuid> = rows.iter().map(|row| row.get(0)).collect();
     cancel_locked(tx, &ids, Some(why)).await
 }
