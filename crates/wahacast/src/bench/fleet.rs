@@ -28,6 +28,11 @@ pub(crate) fn numbers(count: usize) -> Vec<String> {
     (0..count).map(|n| format!("2164{n:07}")).collect()
 }
 
+/// An id as the sender chooses them.
+pub(crate) fn message_id() -> String {
+    format!("3EB0{:018X}", Uuid::new_v4().as_u128() >> 56)
+}
+
 impl Fleet {
     /// Links `senders` numbers, spread over all workers of a stage, and writes them down.
     pub(crate) async fn link(stage: &Stage, db: &Client, senders: usize) -> anyhow::Result<Self> {

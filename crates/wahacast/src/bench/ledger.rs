@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::Extent;
 use super::figure::{Rounds, Target};
-use super::fleet::numbers;
+use super::fleet::{message_id, numbers};
 use super::report::Report;
 use super::sql::{self, BareGroup, BareWrites};
 use super::stage::{Hall, Scene};
@@ -53,7 +53,7 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
     let mut rounds = Rounds::default();
     for round in 0..=extent.rounds {
         let figure = ours(&db, &store, replica, (&phones, &shares)).await?;
-        let limit = by_hand(&db, &bare, (&phones, &shares)).await?;
+        let limit = by_hand(&db, &bare, &phones).await?;
         // The first of each warms caches and plans.
         if round > 0 {
             rounds.push(figure, limit);
@@ -109,8 +109,7 @@ async fn ours(
     let campaigns = sql::add_campaigns(db, phones, EACH).await?;
     let each = phones.len().div_ceil(CONNECTIONS);
     let mut writes = Vec::new();
-    for (n, share) in shares.iter().enumerate() {
-        let campaigns = &campaigns[n * each..n * each + share.phones.len()];
+    for (share, campaigns) in shares.iter().zip(campaigns.chunks(each)) {
         writes.push((store.client().await?, groups(share, campaigns)?));
     }
     let began = Instant::now();
@@ -186,19 +185,12 @@ fn group(share: &Share, campaigns: &[Uuid], (from, upto): (usize, usize), ordina
 }
 
 /// The same rows, by statements of [`GROUP`] rows that somebody wrote by hand.
-async fn by_hand(
-    db: &Client,
-    bare: &[BareWrites],
-    (phones, shares): (&[String], &[Share]),
-) -> anyhow::Result<f64> {
+async fn by_hand(db: &Client, bare: &[BareWrites], phones: &[String]) -> anyhow::Result<f64> {
     let campaigns = sql::add_campaigns(db, phones, EACH).await?;
-    let mut from = 0;
-    let mut groups: Vec<Vec<BareGroup>> = Vec::new();
-    for share in shares {
-        let upto = from + share.phones.len();
-        groups.push(bare_groups(&phones[from..upto], &campaigns[from..upto])?);
-        from = upto;
-    }
+    let each = phones.len().div_ceil(CONNECTIONS);
+    let shares = phones.chunks(each).zip(campaigns.chunks(each));
+    let groups = shares.map(|(phones, campaigns)| bare_groups(phones, campaigns));
+    let groups: Vec<_> = groups.collect::<anyhow::Result<_>>()?;
     let began = Instant::now();
     let writes = bare.iter().zip(&groups).map(|(bare, groups)| async move {
         let mut before = None;
@@ -229,8 +221,4 @@ fn bare_groups(phones: &[String], campaigns: &[Uuid]) -> anyhow::Result<Vec<Bare
         }
     }
     Ok(groups)
-}
-
-fn message_id() -> String {
-    format!("3EB0{:018X}", Uuid::new_v4().as_u128() >> 56)
 }

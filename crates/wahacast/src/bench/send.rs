@@ -13,7 +13,7 @@ use tokio_postgres::Client;
 
 use super::cost::{self, Cpu};
 use super::figure::{Rounds, Row, Target};
-use super::fleet::Fleet;
+use super::fleet::{Fleet, message_id};
 use super::load::heard_so_far;
 use super::report::Report;
 use super::sql;
@@ -123,7 +123,7 @@ async fn bare(stage: &Stage, fleet: &Fleet) -> anyhow::Result<f64> {
                 let body = json!({"session": phone, "chatId": format!("{to}@c.us"),
                     "text": TEXT,
                     "linkPreview": false,
-                    "id": format!("3EB0{:018X}", uuid::Uuid::new_v4().as_u128() >> 56)});
+                    "id": message_id()});
                 let request = http.post(&url).header("X-Api-Key", &key).json(&body);
                 let answer = request.send().await?.error_for_status()?;
                 let _read = answer.bytes().await?;

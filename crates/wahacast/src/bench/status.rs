@@ -92,9 +92,9 @@ pub(crate) async fn run(hall: &Hall, extent: Extent, report: &mut Report) -> any
 /// The longest wait of any size, beside that of the smallest.
 fn flat(name: &str, by_size: &[(f64, f64)]) -> Row {
     let (least, first) = by_size.first().copied().unwrap_or_default();
-    let longer = |a: &(f64, f64), b: &(f64, f64)| if b.1 > a.1 { *b } else { *a };
     let others = by_size.iter().skip(1).copied();
-    let (size, worst) = others.reduce(|a, b| longer(&a, &b)).unwrap_or_default();
+    let longest = others.max_by(|a, b| a.1.total_cmp(&b.1));
+    let (size, worst) = longest.unwrap_or_default();
     let mut rounds = Rounds::default();
     rounds.push(worst, first);
     let told = format!("with {size:.0} messages; the limit is p99 with {least:.0}");
