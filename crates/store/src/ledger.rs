@@ -2,51 +2,37 @@
 //!
 //! Whatever gathered while the previous write was on its way goes into one transaction of at most
 //! one statement each, with arrays. Every row is fenced by its lane's epoch, whose row is locked
-//! and read first: a take-over either waits for this transaction and then sees what it did, or came
-//! before it, and then nothing is written for that lane.
+//! first: a take-over either waits for this transaction and then sees what it did, or came before
+//! it, and then nothing is written for that lane.
 
-use std::collections::{BTreeSet, HashSet};
-
+use futures_util::future::join4;
 use models::campaign::CampaignStatus;
-use models::ids::{ReplicaId, WorkerId};
+use models::ids::ReplicaId;
 use models::outcome::RESTRICTED;
 use models::template::Variables;
-use tokio_postgres::types::{Json, ToSql};
+use tokio_postgres::types::Json;
 
+use crate::client::Statement;
 use crate::column::seconds;
-use crate::lanes::Tenure;
 use crate::plan::by_key;
 use crate::standing::landed;
 use crate::{Client, GenericClient, StoreError, receipts};
 
+mod fence;
 mod moves;
 mod rows;
 
-use rows::{Ours, Rows, place, sparse};
+use fence::{LOCK, lock, ours};
+use rows::{Rows, place, sparse};
 
 pub use moves::{Cause, Claim, Claimed, Concluded, Conclusion, Outcome, Proof};
-
-// Before anything else, and in a statement of its own: what follows reads what was there once all
-// rows were locked. A report that came in between would otherwise be looked past by the conclusion
-// that was waiting for it; and conclusions and claims, each locking their own, would meet others
-// in a circle.
-const LOCK: &str = "
-    WITH fence AS MATERIALIZED (
-        SELECT worker_id, epoch FROM lanes
-        WHERE owner = $1 AND worker_id = ANY ($2) ORDER BY worker_id FOR NO KEY UPDATE
-    ), held AS MATERIALIZED (
-        SELECT 1 FROM senders
-        WHERE phone = ANY ($3) AND (SELECT count(*) FROM fence) > 0
-        ORDER BY phone FOR NO KEY UPDATE
-    )
-    SELECT worker_id, epoch FROM fence WHERE (SELECT count(*) FROM held) >= 0";
 
 // Each row finds its way through the tables by their keys, and carries along what the next step
 // needs: two parts of a statement that are joined to each other are compared row by row. And each
 // is asked for by its whole key: a join may be planned by a part of it while a table is small, and
 // goes on reading all of a campaign's messages for each of them.
-const CLAIM: &str = "
-    WITH taken AS (
+const CLAIM: &str = concat!(
+    "WITH taken AS (
         UPDATE senders d SET in_flight_campaign = i.campaign_id, in_flight_ordinal = i.ordinal,
             in_flight_worker = i.worker_id, in_flight_replica = $1, in_flight_epoch = i.epoch,
             in_flight_message_id = COALESCE(m.waha_message_id, i.message_id), in_flight_at = now()
@@ -61,7 +47,9 @@ const CLAIM: &str = "
             SELECT recipient, variables, attempts, waha_message_id FROM messages
             WHERE campaign_id = i.campaign_id AND ordinal = i.ordinal AND status = 0 LIMIT 1
         ) m
-        WHERE d.phone = i.phone AND d.in_flight_campaign IS NULL
+        WHERE d.phone = i.phone AND d.in_flight_campaign IS NULL AND ",
+    ours!(),
+    "
         RETURNING i.place, d.phone, i.campaign_id, i.ordinal, d.in_flight_message_id,
             i.message_id IS NOT NULL AS own_id, m.waha_message_id IS NULL AS new_id,
             m.recipient, m.variables, m.attempts,
@@ -81,7 +69,8 @@ const CLAIM: &str = "
         WHERE own_id AND (new_id OR (SELECT true FROM receipts r
             WHERE r.sender = t.phone AND r.message_id = t.in_flight_message_id LIMIT 1) IS NULL)
     )
-    SELECT place, recipient, variables, attempts + 1::smallint, in_flight_message_id FROM taken";
+    SELECT place, recipient, variables, attempts + 1::smallint, in_flight_message_id FROM taken"
+);
 
 // A sender has one message in flight and a campaign one sender: no two rows are of one campaign.
 const CONCLUDE: &str = concat!(
@@ -103,6 +92,9 @@ const CONCLUDE: &str = concat!(
         -- Of the claim that is in flight, not of one that somebody else has settled since.
         JOIN senders d ON d.phone = i.phone AND d.in_flight_campaign = i.campaign_id
             AND d.in_flight_ordinal = i.ordinal AND d.in_flight_worker = i.claimed_on
+            AND ",
+    ours!(),
+    "
         LEFT JOIN LATERAL (
             SELECT true AS cancelled FROM campaigns
             WHERE i.status = 0 AND id = i.campaign_id AND status = 'CANCELLED' LIMIT 1
@@ -226,8 +218,8 @@ pub async fn write(
     conclusions: &[Conclusion],
     claims: &[Claim],
 ) -> Result<Written, StoreError> {
-    db.batch_execute(BEGIN).await?;
-    let written = write_inside(db, replica, conclusions, claims).await;
+    let statements = Statements::of(db).await?;
+    let written = write_inside(db, &statements, replica, (conclusions, claims)).await;
     let end = if written.is_ok() {
         "COMMIT"
     } else {
@@ -240,53 +232,56 @@ pub async fn write(
     }
 }
 
-async fn write_inside(
-    db: &Client,
-    replica: ReplicaId,
-    conclusions: &[Conclusion],
-    claims: &[Claim],
-) -> Result<Written, StoreError> {
-    let fence = lock(db, replica, conclusions, claims).await?;
-    let conclusions = Ours::of(conclusions, |conclusion| fence.contains(&conclusion.tenure));
-    let claims = Ours::of(claims, |claim| fence.contains(&claim.tenure));
-    Ok(Written {
-        concluded: conclusions.spread(conclude(db, replica, &conclusions.rows).await?),
-        claimed: claims.spread(claim(db, replica, &claims.rows).await?),
-    })
+/// What a group runs. Known before it begins, so that all of it leaves at once.
+struct Statements {
+    lock: Statement,
+    conclude: Statement,
+    claim: Statement,
 }
 
-/// Locks all lanes and numbers of a group, and says which of the lanes are still ours.
-async fn lock(
-    db: &impl GenericClient,
+impl Statements {
+    async fn of(db: &Client) -> Result<Self, StoreError> {
+        Ok(Self {
+            lock: db.prepare_cached(LOCK).await?,
+            conclude: db.prepare_cached(CONCLUDE).await?,
+            claim: db.prepare_cached(CLAIM).await?,
+        })
+    }
+}
+
+/// The statements leave together and run one after the other, so that the server need not wait for
+/// us between two of them while it holds the locks. After one that fails the others do nothing.
+async fn write_inside(
+    db: &Client,
+    statements: &Statements,
     replica: ReplicaId,
-    conclusions: &[Conclusion],
-    claims: &[Claim],
-) -> Result<HashSet<Tenure>, StoreError> {
-    let concluded = conclusions.iter().map(|c| (c.tenure, &c.phone));
-    let all = concluded.chain(claims.iter().map(|c| (c.tenure, &c.phone)));
-    let (lanes, phones): (BTreeSet<_>, BTreeSet<_>) = all
-        .map(|(tenure, phone)| (tenure.worker.uuid(), phone.digits()))
-        .unzip();
-    let (lanes, phones) = (Vec::from_iter(lanes), Vec::from_iter(phones));
-    let statement = db.prepare_cached(LOCK).await?;
-    let parameters: &[&(dyn ToSql + Sync)] = &[&replica.uuid(), &lanes, &phones];
-    let rows = db.query(&statement, parameters).await?;
-    let tenures = rows.iter().map(|row| Tenure {
-        worker: WorkerId::new(row.get(0)),
-        epoch: row.get(1),
-    });
-    Ok(tenures.collect())
+    (conclusions, claims): (&[Conclusion], &[Claim]),
+) -> Result<Written, StoreError> {
+    let (begun, locked, concluded, claimed) = join4(
+        db.batch_execute(BEGIN),
+        lock(db, &statements.lock, replica, (conclusions, claims)),
+        conclude(db, &statements.conclude, replica, conclusions),
+        claim(db, &statements.claim, replica, claims),
+    )
+    .await;
+    begun?;
+    locked?;
+    let (concluded, reported) = concluded?;
+    let claimed = claimed?;
+    // WhatsApp's word came before the worker's: it counts from the first moment.
+    receipts::apply(db, &reported).await?;
+    Ok(Written { claimed, concluded })
 }
 
 async fn claim(
-    db: &impl GenericClient,
+    db: &Client,
+    statement: &Statement,
     replica: ReplicaId,
-    claims: &[&Claim],
+    claims: &[Claim],
 ) -> Result<Vec<Option<Claimed>>, StoreError> {
     if claims.is_empty() {
         return Ok(Vec::new());
     }
-    let statement = db.prepare_cached(CLAIM).await?;
     let rows = Rows::new(
         claims
             .iter()
@@ -300,7 +295,7 @@ async fn claim(
     let replica = replica.uuid();
     let parameters = rows.parameters(&replica, &[&generations, &ids]);
     let mut claimed: Vec<_> = claims.iter().map(|_| None).collect();
-    for row in db.query(&statement, &parameters).await? {
+    for row in db.query(statement, &parameters).await? {
         let variables: Option<Json<Variables>> = row.get(2);
         claimed[place(row.get(0))] = Some(Claimed {
             recipient: crate::column::phone(row.get(1))?,
@@ -314,15 +309,18 @@ async fn claim(
     Ok(claimed)
 }
 
-async fn conclude(
-    db: &impl GenericClient,
+/// What each came to, and the ids of those that WhatsApp had reported on by then.
+type Ended<'a> = (Vec<Option<Concluded>>, Vec<(&'a str, String)>);
+
+async fn conclude<'a>(
+    db: &Client,
+    statement: &Statement,
     replica: ReplicaId,
-    conclusions: &[&Conclusion],
-) -> Result<Vec<Option<Concluded>>, StoreError> {
+    conclusions: &'a [Conclusion],
+) -> Result<Ended<'a>, StoreError> {
     if conclusions.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Ended::default());
     }
-    let statement = db.prepare_cached(CONCLUDE).await?;
     let rows = Rows::new(conclusions.iter().map(|c| (c.tenure, &c.phone, c.key)));
     let outcomes = || conclusions.iter().map(|conclusion| &conclusion.outcome);
     let statuses: Vec<_> = outcomes().map(|outcome| outcome.status().code()).collect();
@@ -352,7 +350,7 @@ async fn conclude(
     );
     let mut reported = Vec::new();
     let mut concluded: Vec<_> = conclusions.iter().map(|_| None).collect();
-    for row in db.query(&statement, &parameters).await? {
+    for row in db.query(statement, &parameters).await? {
         let status: &str = row.get(1);
         let campaign = CampaignStatus::from_name(status).ok_or_else(|| StoreError::Unreadable {
             what: "campaign status",
@@ -370,7 +368,5 @@ async fn conclude(
             rests: row.get(5),
         });
     }
-    // WhatsApp's word came before the worker's: it counts from the first moment.
-    receipts::apply(db, &reported).await?;
-    Ok(concluded)
+    Ok((concluded, reported))
 }

@@ -7,19 +7,19 @@
 mod ask;
 mod moves;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use futures_util::future::try_join3;
+use futures_util::future::join4;
 use models::ids::WorkerId;
 use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
 use crate::column::seconds;
-use crate::plan::BY_KEY;
+use crate::plan::by_key;
 use crate::sessions::wake_lane;
-use crate::{Client, GenericClient, StoreError, Transaction};
+use crate::{Client, GenericClient, StoreError};
 
 use moves::Told;
 
@@ -42,8 +42,9 @@ pub struct Report {
 }
 
 impl Report {
-    fn id(&self) -> (&str, &str) {
-        (self.sender.digits(), &self.message_id)
+    /// Whose it is: the placement, the number and the bare id.
+    fn of(&self) -> (i32, &str, &str) {
+        (self.generation, self.sender.digits(), &self.message_id)
     }
 }
 
@@ -58,68 +59,65 @@ pub struct Recorded {
 
 const LOCK_SENDERS: &str = "
     SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR NO KEY UPDATE";
-const PLACED: &str = "SELECT phone, generation FROM sessions WHERE phone = ANY ($1)";
+const BEGIN: &str = concat!("BEGIN; ", by_key!());
 
 /// Takes a group of reports in, all or nothing, and moves the messages that they prove something
 /// of. Taking the same in twice changes nothing.
+///
+/// All of it leaves at once: the statements run one after the other, each sees what was there once
+/// the former had its locks, and the server waits for nobody while it holds them. After one that
+/// fails the others do nothing, and the end rolls back.
 pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded, StoreError> {
-    let tx = client.transaction().await?;
-    let mut heard = lock(&tx, reports).await?;
-    let taken = heard.len() as u64;
-    keep_highest(&mut heard);
-    let told = heard.iter().map(|report| Told {
-        id: report.id(),
-        ack: Some(report.ack),
-        at: report.at,
-    });
-    let applied = moves::take(&tx, &told.collect::<Vec<_>>()).await?;
-    tx.commit().await?;
+    // Whose messages and campaigns nobody else moves then.
+    let numbers: BTreeSet<&str> = reports.iter().map(|it| it.sender.digits()).collect();
+    let numbers: Vec<&str> = numbers.into_iter().collect();
+    let numbers: &[&(dyn ToSql + Sync)] = &[&numbers];
+    let told = highest(reports);
+    let lock = client.prepare_cached(LOCK_SENDERS).await?;
+    let apply = moves::statement(client).await?;
+    let (begun, locked, applied, ended) = join4(
+        client.batch_execute(BEGIN),
+        client.execute(&lock, numbers),
+        moves::take(client, &apply, &told),
+        client.batch_execute("COMMIT"),
+    )
+    .await;
+    begun?;
+    locked?;
+    let applied = applied?;
+    ended?;
     for sender in &applied.awake {
-        // In a statement of its own: lanes are locked before senders, never after.
+        // In a transaction of its own: lanes are locked before senders, never after.
         wake_lane(client, sender).await?;
     }
+    // No two placements have the same generation.
+    let taken = |report: &&Report| applied.placed.contains(&report.generation);
     Ok(Recorded {
-        taken,
+        taken: reports.iter().filter(taken).count() as u64,
         moved: applied.moved,
     })
 }
 
-/// Locks the numbers of these reports, whose messages and campaigns nobody else moves then; and
-/// leaves those of sessions as they are placed now. All of it goes out at once and comes back at
-/// once: the statements run one after the other, and each sees what was there once the former had
-/// its locks.
-async fn lock<'a>(
-    tx: &Transaction<'_>,
-    reports: &'a [Report],
-) -> Result<Vec<&'a Report>, StoreError> {
-    let numbers: BTreeSet<&str> = reports.iter().map(|it| it.sender.digits()).collect();
-    let numbers: Vec<&str> = numbers.into_iter().collect();
-    let lock_senders = tx.prepare_cached(LOCK_SENDERS).await?;
-    let read_placed = tx.prepare_cached(PLACED).await?;
-    let numbers: &[&(dyn ToSql + Sync)] = &[&numbers];
-    let ((), _, placed) = try_join3(
-        tx.batch_execute(BY_KEY),
-        tx.execute(&lock_senders, numbers),
-        tx.query(&read_placed, numbers),
-    )
-    .await?;
-    let placed: HashMap<&str, i32> = placed.iter().map(|row| (row.get(0), row.get(1))).collect();
-    let current = |report: &&Report| placed.get(report.sender.digits()) == Some(&report.generation);
-    Ok(reports.iter().filter(current).collect())
-}
-
-/// Leaves the highest report on each id, and of two that are as high the earlier. What ranks above
-/// is `policy::receipt::merge`.
-fn keep_highest(heard: &mut Vec<&Report>) {
+/// The highest report on each id of a placement, and of two that are as high the earlier. What
+/// ranks above is `policy::receipt::merge`.
+fn highest(reports: &[Report]) -> Vec<Told<'_>> {
     let rank = |ack: i16| (ack >= 1, if ack >= 1 { ack } else { -ack });
     // Without a time it is as late as now.
     let since = |report: &Report| (report.at.is_none(), report.at);
+    let mut heard: Vec<&Report> = reports.iter().collect();
     heard.sort_unstable_by(|a, b| {
         let highest_first = || rank(b.ack).cmp(&rank(a.ack));
-        let same_id = a.id().cmp(&b.id()).then_with(highest_first);
-        same_id.then_with(|| since(a).cmp(&since(b)))
+        let same = a.of().cmp(&b.of()).then_with(highest_first);
+        same.then_with(|| since(a).cmp(&since(b)))
     });
-    heard.dedup_by(|later, first| later.id() == first.id());
+    heard.dedup_by(|later, first| later.of() == first.of());
+    let told = heard.into_iter().map(|report| Told {
+        id: (report.sender.digits(), &report.message_id),
+        generation: Some(report.generation),
+        ack: Some(report.ack),
+        at: report.at,
+    });
+    told.collect()
 }
 
 /// What we know ourselves of a message of which the worker must be asked.

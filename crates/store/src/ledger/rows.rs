@@ -68,31 +68,3 @@ impl<'a> Rows<'a> {
         all
     }
 }
-
-/// Those rows of a group whose lanes are ours, and where they stand in the group.
-pub(super) struct Ours<'a, T> {
-    pub(super) rows: Vec<&'a T>,
-    places: Vec<usize>,
-    group: usize,
-}
-
-impl<'a, T> Ours<'a, T> {
-    pub(super) fn of(group: &'a [T], ours: impl Fn(&T) -> bool) -> Self {
-        let found = group.iter().enumerate().filter(|(_, row)| ours(row));
-        let (places, rows) = found.unzip();
-        Self {
-            rows,
-            places,
-            group: group.len(),
-        }
-    }
-
-    /// What was written of these rows, each at its row's place in the group.
-    pub(super) fn spread<W>(&self, written: Vec<Option<W>>) -> Vec<Option<W>> {
-        let mut all: Vec<_> = std::iter::repeat_with(|| None).take(self.group).collect();
-        for (place, written) in self.places.iter().zip(written) {
-            all[*place] = written;
-        }
-        all
-    }
-}

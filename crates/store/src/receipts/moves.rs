@@ -5,6 +5,7 @@ use models::phone::PhoneNumber;
 use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
+use crate::client::Statement;
 use crate::column::phone;
 use crate::{GenericClient, StoreError};
 
@@ -15,19 +16,23 @@ use crate::{GenericClient, StoreError};
 // of these messages, holds its number, as we do: a message or a number that was read stays where it
 // lies and is found there again; its key stands beside, because a month that was empty when the
 // plan was made is read by that. A receipt may be marked meanwhile, and is found by its key.
+// `OFFSET 0` keeps apart what follows from each other: folded into one, `had` alone would stand
+// there, and be worked out, some fifty times.
 //
 // A campaign that is complete may lose or gain its errors; one that this completes ends now. An ack
 // ends a number's silence at once. It ends a row of restrictions too, but says nothing of one under
 // way: that forbids new chats alone, and what was said before goes on being reported.
 const APPLY: &str = "
-    WITH looked AS (
+    WITH placed AS MATERIALIZED (
+        SELECT phone, generation FROM sessions WHERE phone = ANY ($1)
+    ), looked AS (
         SELECT i.sender, i.message_id, i.ack AS told, COALESCE(i.at, now()) AS told_at,
             r.sender IS NOT NULL AS known, r.ack_at, r.ask_at, r.campaign_id, r.ordinal,
             m.ctid AS place, m.status, m.waha_message_id AS carried, f.flies IS TRUE AS flies,
             CASE WHEN m.status IN (3, 4) AND m.waha_message_id = i.message_id
                 THEN GREATEST(r.ack, m.status - 1) ELSE r.ack END AS had
-        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[])
-            AS i (sender, message_id, ack, at)
+        FROM unnest($1::text[], $2::text[], $4::smallint[], $5::timestamptz[], $6::integer[])
+            AS i (sender, message_id, ack, at, generation)
         LEFT JOIN receipts r ON r.sender = i.sender AND r.message_id = i.message_id
         LEFT JOIN LATERAL (
             SELECT ctid, status, waha_message_id FROM messages
@@ -37,13 +42,14 @@ const APPLY: &str = "
             SELECT true AS flies FROM senders d WHERE m.status = 0 AND d.phone = i.sender
                 AND d.in_flight_campaign = r.campaign_id AND d.in_flight_ordinal = r.ordinal LIMIT 1
         ) f ON true
+        WHERE i.generation IS NULL OR (i.sender, i.generation) IN (TABLE placed) OFFSET 0
     ), heard AS (
         SELECT l.*, n.news, CASE WHEN n.news THEN l.told ELSE l.had END AS ack,
             CASE WHEN n.news THEN l.told_at ELSE l.ack_at END AS at
         FROM looked l CROSS JOIN LATERAL (
             SELECT l.known AND l.told IS NOT NULL AND (l.had IS NULL OR CASE
                 WHEN l.told >= 1 THEN l.told > l.had ELSE l.had < 1 AND l.told < l.had END) AS news
-        ) n
+        ) n OFFSET 0
     ), moving AS (
         SELECT h.*, CASE WHEN flies THEN 1 ELSE status END AS was, CASE
             WHEN flies THEN NULL
@@ -165,13 +171,16 @@ const APPLY: &str = "
                 OR d.restrictions > 0 AND NOT o.locked))
         RETURNING d.phone, t.ended OR o.silent AS awake
     )
-    SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake)";
+    SELECT (SELECT count(*) FROM moved), ARRAY(SELECT phone FROM woken WHERE awake),
+        ARRAY(SELECT generation FROM placed)";
 
 /// What is told of an id: the highest report, or nothing but what is written of it already.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told<'a> {
     /// The number and the bare id.
     pub(super) id: (&'a str, &'a str),
+    /// Of the placement that said it: nothing is taken from a former one. `None`: of ourselves.
+    pub(super) generation: Option<i32>,
     /// As in [`super::Report`]; `None`: see what is written.
     pub(super) ack: Option<i16>,
     /// When; the database's time where nobody says.
@@ -185,6 +194,8 @@ pub(crate) struct Applied {
     pub(super) moved: u64,
     /// Numbers that may have something to say now.
     pub(super) awake: Vec<PhoneNumber>,
+    /// The generations of the numbers' sessions as they are placed now.
+    pub(super) placed: Vec<i32>,
 }
 
 /// Moves the messages of these ids to where their receipts prove them. Their numbers must be locked
@@ -193,37 +204,47 @@ pub(crate) async fn apply<S: AsRef<str> + Sync>(
     db: &impl GenericClient,
     ids: &[(&str, S)],
 ) -> Result<Applied, StoreError> {
+    if ids.is_empty() {
+        return Ok(Applied::default());
+    }
     let told = ids.iter().map(|(sender, id)| Told {
         id: (sender, id.as_ref()),
+        generation: None,
         ack: None,
         at: None,
     });
-    take(db, &told.collect::<Vec<_>>()).await
+    take(db, &statement(db).await?, &told.collect::<Vec<_>>()).await
 }
 
-/// Writes down what is told of these ids, each of which stands there once, and moves their messages
-/// as [`apply`] does. Their numbers must be locked in this transaction, by an earlier statement.
+/// What [`take`] runs.
+pub(super) async fn statement(db: &impl GenericClient) -> Result<Statement, StoreError> {
+    Ok(db.prepare_cached(APPLY).await?)
+}
+
+/// Writes down what is told of these ids, each of which stands there once for a placement, and
+/// moves their messages as [`apply`] does. Their numbers must be locked in this transaction, by an
+/// earlier statement.
 pub(super) async fn take(
     db: &impl GenericClient,
+    statement: &Statement,
     told: &[Told<'_>],
 ) -> Result<Applied, StoreError> {
-    if told.is_empty() {
-        return Ok(Applied::default());
-    }
     let (senders, message_ids): (Vec<_>, Vec<_>) = told.iter().map(|told| told.id).unzip();
+    let generations: Vec<_> = told.iter().map(|told| told.generation).collect();
     let (acks, times): (Vec<_>, Vec<_>) = told.iter().map(|told| (told.ack, told.at)).unzip();
-    let statement = db.prepare_cached(APPLY).await?;
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &senders,
         &message_ids,
         &RESTRICTED.as_slice(),
         &acks,
         &times,
+        &generations,
     ];
-    let row = db.query_one(&statement, parameters).await?;
+    let row = db.query_one(statement, parameters).await?;
     let awake: Vec<&str> = row.get(1);
     Ok(Applied {
         moved: row.get::<_, i64>(0).unsigned_abs(),
         awake: awake.into_iter().map(phone).collect::<Result<_, _>>()?,
+        placed: row.get(2),
     })
 }

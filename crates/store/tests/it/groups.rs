@@ -98,6 +98,46 @@ async fn each_outcome_of_a_group_is_its_own_message_s() {
     assert_eq!(found, wanted);
 }
 
+/// A replica that had a lane, lost it and has it again may still hold what is of its first time.
+#[tokio::test]
+async fn only_the_rows_of_lanes_that_are_still_ours_are_written() {
+    let scene = scene(2).await;
+    let other = fixture::worker(&scene.db).await;
+    let lost = fixture::phone(2);
+    fixture::session(&scene.db, other, &lost).await;
+    let campaign = fixture::campaign(&scene.db, &lost, 2).await;
+    let first = fixture::take(&scene.db, scene.replica, &lost).await;
+    let of_lost = |ordinal, tenure| Claim {
+        tenure,
+        phone: lost.clone(),
+        key: MessageKey { campaign, ordinal },
+        ..scene.claim(0)
+    };
+    let claims = [of_lost(0, first), scene.claim(0)];
+    let claimed = scene.write(&[], &claims).await.claimed;
+    assert!(claimed.iter().all(Option::is_some));
+    let again = "UPDATE lanes SET epoch = epoch + 1 WHERE worker_id =
+        (SELECT worker_id FROM sessions ORDER BY phone DESC LIMIT 1)";
+    scene.sql(again).await;
+    let conclusions = [
+        Conclusion {
+            tenure: first,
+            phone: lost.clone(),
+            key: key(campaign),
+            claimed_on: other,
+            ..scene.conclusion(0, sent())
+        },
+        scene.conclusion(0, sent()),
+    ];
+    let written = scene
+        .write(&conclusions, &[of_lost(1, first), scene.claim(1)])
+        .await;
+    let concluded = written.concluded.iter().map(Option::is_some);
+    assert_eq!(concluded.collect::<Vec<_>>(), [false, true]);
+    let claimed = written.claimed.iter().map(Option::is_some);
+    assert_eq!(claimed.collect::<Vec<_>>(), [false, true]);
+}
+
 fn key(campaign: CampaignId) -> MessageKey {
     MessageKey {
         campaign,

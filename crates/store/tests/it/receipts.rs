@@ -62,7 +62,7 @@ async fn a_lone_report_runs_by_the_plan_that_is_kept() {
         receipts::record(&mut client, &reports).await.unwrap();
     }
     let sql = "SELECT generic_plans, custom_plans FROM pg_prepared_statements
-        WHERE statement ~ '^\\s+WITH looked AS'";
+        WHERE statement ~ '^\\s+WITH placed AS'";
     let row = client.query_one(sql, &[]).await.unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (8, 0));
 }
