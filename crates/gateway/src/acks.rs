@@ -4,7 +4,10 @@
 //! write takes. A report is answered only when it is written, because WAHA repeats what was not
 //! answered (15 times, every 2 s) and forgets what was.
 
+use std::sync::Arc;
+
 use chassis::Shutdown;
+use futures_util::future::join;
 use models::phone::PhoneNumber;
 use store::receipts::{self, Report};
 use store::{Store, StoreError};
@@ -12,10 +15,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::problem::Problem;
 
-/// Writers, each with a connection and numbers of its own: while what one has written is made to
-/// last, the other writes. More make smaller groups, and every group has a price of its own.
-/// Numbers do not mix, or one would wait for the other's locks.
-const WRITERS: usize = 2;
 /// Most reports in one transaction; larger groups gain little and hold their rows' locks longer.
 const GROUP_MAX: usize = 500;
 /// Seconds after which a gateway that is behind is worth another try; WAHA's own pause.
@@ -30,7 +29,7 @@ struct Away;
 /// The way to the writers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct AckWriter {
-    reports: [mpsc::Sender<(Report, Answer)>; WRITERS],
+    reports: Arc<[mpsc::Sender<(Report, Answer)>]>,
 }
 
 /// The reports that one writer has not looked at yet.
@@ -39,13 +38,18 @@ pub struct Queue {
     reports: mpsc::Receiver<(Report, Answer)>,
 }
 
-/// Writers that let `waiting_max` reports wait, and their queues, each of which [`run`] must be
-/// given.
-pub fn queues(waiting_max: usize) -> (AckWriter, [Queue; WRITERS]) {
-    let ways: [_; WRITERS] = std::array::from_fn(|_| mpsc::channel(waiting_max.div_ceil(WRITERS)));
-    let reports = ways.each_ref().map(|(sender, _)| sender.clone());
-    let queues = ways.map(|(_, receiver)| Queue { reports: receiver });
-    (AckWriter { reports }, queues)
+/// The way to `count` writers, at least one, which let `waiting_max` reports wait; and their
+/// queues, each of which [`run`] must be given. A number always has the same writer, or one would
+/// wait for the other's locks.
+pub fn queues(count: usize, waiting_max: usize) -> (AckWriter, Vec<Queue>) {
+    let count = count.max(1);
+    let ways = (0..count).map(|_| mpsc::channel(waiting_max.div_ceil(count)));
+    let (reports, receivers): (Vec<_>, Vec<_>) = ways.unzip();
+    let queues = receivers.into_iter().map(|reports| Queue { reports });
+    let writer = AckWriter {
+        reports: reports.into(),
+    };
+    (writer, queues.collect())
 }
 
 impl AckWriter {
@@ -55,7 +59,7 @@ impl AckWriter {
     /// When it is not written, because too many wait or the database is away.
     pub async fn write(&self, report: Report) -> Result<(), Problem> {
         let (answer, answered) = oneshot::channel();
-        let writer = &self.reports[writer_of(&report.sender)];
+        let writer = &self.reports[writer_of(&report.sender, self.reports.len())];
         if writer.try_send((report, answer)).is_err() {
             let detail = "too many reports wait to be written; nothing was changed";
             return Err(Problem::not_yet(detail, RETRY_SECS));
@@ -71,15 +75,33 @@ impl AckWriter {
 }
 
 /// Who writes what this number's worker reports. Numbers that follow each other are spread.
-fn writer_of(sender: &PhoneNumber) -> usize {
+fn writer_of(sender: &PhoneNumber, writers: usize) -> usize {
     let spread = sender.key().get().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-    (spread % WRITERS as u64) as usize
+    (spread % writers as u64) as usize
 }
 
-/// Writes groups until shutdown, and then what still waits.
+/// Reports that were written or could not be, and have not been answered yet.
+#[derive(Debug, Default)]
+struct Unanswered(Vec<(Answer, Result<(), Away>)>);
+
+impl Unanswered {
+    fn answer(&mut self) {
+        for (answer, written) in self.0.drain(..) {
+            // Whoever reported may have given up; then it comes again.
+            let _gone = answer.send(written);
+        }
+    }
+}
+
+/// Writes groups until shutdown, and then what still waits. Where more has gathered meanwhile, a
+/// group is answered when the next one has left: the database works while answers go out.
 pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
     let (mut group, mut failing) = (Vec::with_capacity(GROUP_MAX), false);
+    let mut former = Unanswered::default();
     loop {
+        if queue.reports.is_empty() {
+            former.answer();
+        }
         tokio::select! {
             biased;
             taken = queue.reports.recv_many(&mut group, GROUP_MAX) => if taken == 0 { return },
@@ -90,17 +112,20 @@ pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
         }
         metrics::histogram!("gateway_ack_group_rows").record(group.len() as f64);
         let (reports, answers): (Vec<_>, Vec<_>) = group.drain(..).unzip();
-        let written = record(&store, &reports).await;
-        let singly = written.as_ref().is_err_and(|error| !error.is_unavailable());
+        let answered = async { former.answer() };
+        let (written, ()) = join(record(&store, &reports), answered).await;
         failing = told(written.as_ref().err(), failing);
         for (report, answer) in reports.iter().zip(answers) {
             // One bad report must not hold up the others.
             let written = match &written {
-                Err(_) if singly => record(&store, std::slice::from_ref(report)).await.is_ok(),
+                Err(error) if !error.is_unavailable() => {
+                    record(&store, std::slice::from_ref(report)).await.is_ok()
+                }
                 written => written.is_ok(),
             };
-            // Whoever reported may have given up; then it comes again.
-            let _gone = answer.send(if written { Ok(()) } else { Err(Away) });
+            former
+                .0
+                .push((answer, if written { Ok(()) } else { Err(Away) }));
         }
     }
 }
@@ -128,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_report_that_finds_no_room_is_refused_at_once() {
-        let (writer, _queues) = queues(1);
+        let (writer, _queues) = queues(1, 1);
         let report = Report {
             sender: "42108077".parse().unwrap(),
             generation: 1,
@@ -145,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_spread_over_the_writers_and_each_keeps_its_own() {
+    fn numbers_are_spread_over_the_writers() {
+        const WRITERS: usize = 3;
         let mut numbers = [0; WRITERS];
         for step in [1_u64, 2, 1_000] {
             for n in 0..200 {
                 let sender: PhoneNumber = (21_642_108_000 + n * step).to_string().parse().unwrap();
-                assert_eq!(writer_of(&sender), writer_of(&sender.clone()));
-                numbers[writer_of(&sender)] += 1;
+                numbers[writer_of(&sender, WRITERS)] += 1;
             }
         }
         let fair = 600 / WRITERS;

@@ -82,7 +82,7 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let http = waha::http_client()?;
     let waha: WahaAt =
         Arc::new(move |url: &Url, key: SecretString| Waha::new(url, key, http.clone()));
-    let (acks, queues) = acks::queues(limits.reports_waiting);
+    let (acks, queues) = acks::queues(limits.ack_writers, limits.reports_waiting);
     for queue in queues {
         let written = acks::run(store.clone(), queue, process.shutdown.clone());
         process.supervisor.spawn("ack writer", written);

@@ -82,9 +82,14 @@ chassis::settings! {
         /// Variables of one campaign, and of one recipient.
         "MAX_VARIABLES" => variables: usize = 100, 0..=1_000;
         /// Reports of workers on messages that may wait to be written. More are refused with 503,
-        /// and WAHA repeats them; a burst of a whole fleet is a few thousand. One number's may be
-        /// half of them.
+        /// and WAHA repeats them; a burst of a whole fleet is a few thousand. They are shared out
+        /// among the writers by number.
         "ACK_QUEUE_MAX" => reports_waiting: usize = 10_000, 1..=1_000_000;
+        /// Connections that write such reports at once, each of numbers of its own. One writes some
+        /// 50,000 reports a second, and keeps at most one core of PostgreSQL busy; more make groups
+        /// smaller, which costs a fifth more for each report, and only help while PostgreSQL has
+        /// cores to spare.
+        "ACK_WRITERS" => ack_writers: usize = 1, 1..=32;
         /// Faults listed in one answer; the rest is counted.
         "MAX_ERRORS_LISTED" => errors_listed: usize = 1_000, 1..=100_000;
     }

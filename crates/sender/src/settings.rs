@@ -97,7 +97,7 @@ chassis::settings! {
         /// Connections that write claims and conclusions at once, each for lanes of its own. Each
         /// keeps at most one core of PostgreSQL busy, and none while the disk takes its commit in;
         /// more make groups smaller and only help while PostgreSQL has cores to spare.
-        "LEDGER_WRITERS" => ledger_writers: u32 = 3, 1..=32;
+        "LEDGER_WRITERS" => ledger_writers: u32 = 2, 1..=32;
         /// Connections to the ledger, beside one that is the heartbeat's own. `LEDGER_WRITERS` of
         /// them write; the others read rosters and lanes.
         "SENDER_DATABASE_CONNECTIONS" => database_connections: usize = 6, 2..=100;
