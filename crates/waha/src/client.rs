@@ -70,6 +70,8 @@ pub struct Waha {
 
 struct Address {
     base: Url,
+    /// Where texts go: put together once, not for each message.
+    texts: Url,
     /// Absent when the key holds characters that no header can carry.
     key: Option<HeaderValue>,
 }
@@ -87,9 +89,10 @@ impl Waha {
                 key.set_sensitive(true);
                 key
             });
+        let texts = below(&base, &["api", "sendText"]);
         Self {
             http,
-            address: Arc::new(Address { base, key }),
+            address: Arc::new(Address { base, texts, key }),
             timeouts: Timeouts::default(),
         }
     }
@@ -108,14 +111,19 @@ impl Waha {
         query: &[(&str, &str)],
         timeout: Duration,
     ) -> RequestBuilder {
-        let mut url = self.address.base.clone();
-        // Fails only for addresses that have no path; asking them fails just as well.
-        if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(path);
-        }
+        let mut url = below(&self.address.base, path);
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
+        self.request_at(method, url, timeout)
+    }
+
+    /// A request that says a text.
+    pub(crate) fn say(&self) -> RequestBuilder {
+        self.request_at(Method::POST, self.address.texts.clone(), self.timeouts.text)
+    }
+
+    fn request_at(&self, method: Method, url: Url, timeout: Duration) -> RequestBuilder {
         let request = self.http.request(method, url).timeout(timeout);
         match &self.address.key {
             Some(key) => request.header(KEY_HEADER, key.clone()),
@@ -134,6 +142,15 @@ impl Waha {
     pub(crate) fn change(&self, method: Method, path: &[&str]) -> RequestBuilder {
         self.request(method, path, &[], self.timeouts.lifecycle)
     }
+}
+
+fn below(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    // Fails only for addresses that have no path; asking them fails just as well.
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
 }
 
 impl std::fmt::Debug for Waha {

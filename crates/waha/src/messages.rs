@@ -73,9 +73,7 @@ pub enum Lookup {
 impl Waha {
     /// Says a text, once. Links get no preview.
     pub async fn send_text(&self, letter: Letter<'_>, text: &str) -> SendOutcome {
-        let timeout = self.timeouts.text;
-        let request = self.request(Method::POST, &["api", "sendText"], &[], timeout);
-        let request = request.header(CONTENT_TYPE, "application/json");
+        let request = self.say().header(CONTENT_TYPE, "application/json");
         let request = request.body(text_body(letter, text));
         classify(Kind::Text, exchange(request).await)
     }

@@ -19,12 +19,12 @@ const BOUNDS: &[(&str, u64)] = &[
     ("placement_100", 11_000),
     ("judge_accepted", 280),
     ("judge_refused", 460),
-    ("answer_accepted", 19_000),
+    ("answer_accepted", 6_200),
     ("answer_refused", 9_800),
     ("template", 1_600),
     ("phone", 1_450),
     ("webhook_ack", 54_000),
-    ("webhook_plain_ack", 54_000),
+    ("webhook_plain_ack", 12_500),
     ("send_body", 5_300),
 ];
 

@@ -17,7 +17,7 @@ use crate::scene::{Scene, phone};
 
 /// Of one message from its claim to its conclusion: three ledger statements, one HTTP request,
 /// all timers and wakes between.
-const PER_MESSAGE_MAX: u64 = 265;
+const PER_MESSAGE_MAX: u64 = 225;
 
 /// Timers that fire as seldom as they may: what they allocate is not a message's.
 const SLOW: &[(&str, &str)] = &[

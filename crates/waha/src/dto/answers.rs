@@ -1,6 +1,9 @@
 //! The answers we read.
 
+use std::borrow::Cow;
+
 use models::worker::Engine;
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{bare_id, seconds, text, texts, value};
@@ -122,8 +125,24 @@ fn restriction(me: &Value) -> Option<Restriction> {
     })
 }
 
+/// NOWEB's answer to a send, of which nothing else is kept.
+#[derive(Deserialize)]
+struct Keyed<'a> {
+    #[serde(borrow)]
+    key: Key<'a>,
+}
+
+#[derive(Deserialize)]
+struct Key<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
 /// The bare message id in a send's answer; the places differ by engine.
 pub(crate) fn sent_message_id(body: &[u8]) -> Option<String> {
+    if let Ok(Keyed { key }) = serde_json::from_slice(body) {
+        return bare_id(&key.id).map(str::to_owned);
+    }
     let body = value(body)?;
     let at = |path: &str| body.pointer(path).and_then(Value::as_str);
     at("/key/id")
