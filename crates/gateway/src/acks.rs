@@ -80,13 +80,17 @@ fn writer_of(sender: &PhoneNumber, writers: usize) -> usize {
     (spread % writers as u64) as usize
 }
 
-/// Reports that were written or could not be, and have not been answered yet.
+/// Answers of a group, all of them the same.
 #[derive(Debug, Default)]
-struct Unanswered(Vec<(Answer, Result<(), Away>)>);
+struct Unanswered {
+    answers: Vec<Answer>,
+    away: Option<Away>,
+}
 
 impl Unanswered {
     fn answer(&mut self) {
-        for (answer, written) in self.0.drain(..) {
+        let written = self.away.map_or(Ok(()), Err);
+        for answer in self.answers.drain(..) {
             // Whoever reported may have given up; then it comes again.
             let _gone = answer.send(written);
         }
@@ -115,18 +119,27 @@ pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
         let answered = async { former.answer() };
         let (written, ()) = join(record(&store, &reports), answered).await;
         failing = told(written.as_ref().err(), failing);
-        for (report, answer) in reports.iter().zip(answers) {
-            // One bad report must not hold up the others.
-            let written = match &written {
-                Err(error) if !error.is_unavailable() => {
-                    record(&store, std::slice::from_ref(report)).await.is_ok()
-                }
-                written => written.is_ok(),
-            };
-            former
-                .0
-                .push((answer, if written { Ok(()) } else { Err(Away) }));
+        if written.as_ref().is_err_and(|error| !error.is_unavailable()) {
+            record_singly(&store, reports.into_iter().zip(answers)).await;
+        } else {
+            let away = written.is_err().then_some(Away);
+            former = Unanswered { answers, away };
         }
+    }
+}
+
+/// One bad report must not hold up the others; nor must a database that has gone meanwhile.
+async fn record_singly(store: &Store, asked: impl Iterator<Item = (Report, Answer)>) {
+    let mut gone = false;
+    for (report, answer) in asked {
+        let written = match gone {
+            true => Err(Away),
+            false => record(store, &[report]).await.map_err(|error| {
+                gone = error.is_unavailable();
+                Away
+            }),
+        };
+        let _gone = answer.send(written);
     }
 }
 

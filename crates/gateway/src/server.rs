@@ -69,6 +69,7 @@ pub async fn run(process: Process<GatewaySettings>) -> Result<(), BoxError> {
 /// When a setting cannot be used.
 pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError> {
     let (server, _, capacity, limits) = process.settings.clone();
+    server.check()?;
     if let Some(directory) = &limits.spool_directory {
         let told = |error| format!("no file can be made in SPOOL_DIRECTORY: {}", chain(&error));
         Spool::probe(directory).map_err(told)?;
@@ -82,7 +83,7 @@ pub fn assemble(process: &Process<GatewaySettings>) -> Result<Gateway, BoxError>
     let http = waha::http_client()?;
     let waha: WahaAt =
         Arc::new(move |url: &Url, key: SecretString| Waha::new(url, key, http.clone()));
-    let (acks, queues) = acks::queues(limits.ack_writers, limits.reports_waiting);
+    let (acks, queues) = acks::queues(server.ack_writers, limits.reports_waiting);
     for queue in queues {
         let written = acks::run(store.clone(), queue, process.shutdown.clone());
         process.supervisor.spawn("ack writer", written);

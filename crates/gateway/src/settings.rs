@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use chassis::config::SettingValue;
+use chassis::config::{Fault, Faults, SettingValue};
 use models::delays::Delays;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,6 +27,11 @@ chassis::settings! {
         "WEBHOOK_HMAC_KEY" => webhook_hmac_key: Option<SecretString>, 16..=200_usize;
         /// Connections to the ledger.
         "GATEWAY_DATABASE_CONNECTIONS" => database_connections: usize = 16, 2..=200;
+        /// Those of them that write workers' reports on messages, each the reports of numbers of
+        /// its own. One keeps at most one core of PostgreSQL busy, with some 45,000 reports a
+        /// second; more make groups smaller, which costs a fifth more for each report, and only
+        /// help while PostgreSQL has cores to spare.
+        "ACK_WRITERS" => ack_writers: usize = 1, 1..=32;
         /// Seconds without a heartbeat after which a sender replica counts as dead.
         "REPLICA_DEAD_AFTER_SECONDS" => dead_after: Duration = 10, 1.0..=600.0;
         /// Seconds that a number rests at first when WhatsApp reports that it may not start chats
@@ -36,6 +41,21 @@ chassis::settings! {
         "RESTRICTED_REST_SECONDS_MAX" => restricted_rest_max: Duration = 86400, 1.0..=604_800.0;
         /// Seconds that chance adds to each message delay, at most; for estimates.
         "MESSAGE_DELAY_JITTER" => jitter_max: Duration = 15, 0.0..=3_600.0;
+    }
+}
+
+impl ServerSettings {
+    /// Checks what no single setting can.
+    ///
+    /// # Errors
+    /// Requests would have no connection beside the ack writers'.
+    pub fn check(&self) -> Result<(), Faults> {
+        if self.ack_writers < self.database_connections {
+            return Ok(());
+        }
+        let cause = "must be less than GATEWAY_DATABASE_CONNECTIONS: requests are answered by \
+            the others";
+        Err(Faults(vec![Fault::new("ACK_WRITERS", cause)]))
     }
 }
 
@@ -85,11 +105,6 @@ chassis::settings! {
         /// and WAHA repeats them; a burst of a whole fleet is a few thousand. They are shared out
         /// among the writers by number.
         "ACK_QUEUE_MAX" => reports_waiting: usize = 10_000, 1..=1_000_000;
-        /// Connections that write such reports at once, each of numbers of its own. One writes some
-        /// 50,000 reports a second, and keeps at most one core of PostgreSQL busy; more make groups
-        /// smaller, which costs a fifth more for each report, and only help while PostgreSQL has
-        /// cores to spare.
-        "ACK_WRITERS" => ack_writers: usize = 1, 1..=32;
         /// Faults listed in one answer; the rest is counted.
         "MAX_ERRORS_LISTED" => errors_listed: usize = 1_000, 1..=100_000;
     }
@@ -199,7 +214,26 @@ fn made_of_words(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use chassis::config::{Settings, Source};
+
     use super::*;
+
+    #[test]
+    fn requests_keep_connections_beside_the_ack_writers() {
+        let check = |writers| {
+            let urls = [("DATABASE_URL", "postgres://a"), ("AMQP_URL", "amqp://a")];
+            let given = [
+                ("ADMIN_API_KEY", "b7f0c2d94e1a88c35d6e"),
+                ("GATEWAY_DATABASE_CONNECTIONS", "4"),
+                ("ACK_WRITERS", writers),
+            ];
+            let source = Source::from_pairs(urls.into_iter().chain(given));
+            ServerSettings::from_source(&source).unwrap().check()
+        };
+        assert!(check("3").is_ok());
+        let told = check("4").unwrap_err().to_string();
+        assert!(told.contains("ACK_WRITERS"), "{told}");
+    }
 
     #[test]
     fn weak_keys_are_refused_with_the_cause_and_without_the_key() {

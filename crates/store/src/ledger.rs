@@ -251,6 +251,8 @@ impl Statements {
 
 /// The statements leave together and run one after the other, so that the server need not wait for
 /// us between two of them while it holds the locks. After one that fails the others do nothing.
+/// Where it is the very first that fails, each is a transaction of its own, and what is repeated
+/// then finds that it was done.
 async fn write_inside(
     db: &Client,
     statements: &Statements,
@@ -268,7 +270,8 @@ async fn write_inside(
     locked?;
     let (concluded, reported) = concluded?;
     let claimed = claimed?;
-    // WhatsApp's word came before the worker's: it counts from the first moment.
+    // WhatsApp's word came before the worker's: it counts from the first moment. A number has no
+    // claim of a message in the group that concludes it, so it is all the same what came first.
     receipts::apply(db, &reported).await?;
     Ok(Written { claimed, concluded })
 }
