@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use actix_web::web::{Data, ServiceConfig, get};
 use actix_web::{App, HttpResponse, HttpServer};
@@ -12,6 +13,10 @@ use tokio::net::TcpSocket;
 use tokio::sync::watch;
 
 use crate::Shutdown;
+
+/// How long a connection on which nothing is asked stays open: longer than clients keep theirs
+/// (Go's and reqwest's: 90 s), so that no question of theirs meets the closing.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
 /// What this process needs and whether it has it. Clones share it. Whoever watches a dependency
 /// reports; the probe only reads, so it costs a dependency nothing and never blocks.
@@ -166,6 +171,8 @@ pub async fn serve(
 ) -> io::Result<()> {
     let server = HttpServer::new(move || App::new().configure(configure(&readiness)))
         .workers(1)
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(KEEP_ALIVE)
         .disable_signals()
         .shutdown_timeout(1)
         .listen(listener)?
@@ -181,8 +188,6 @@ pub async fn serve(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use actix_web::http::StatusCode;
     use actix_web::test;
 

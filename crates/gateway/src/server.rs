@@ -219,6 +219,7 @@ pub fn http(
     readiness: &Readiness,
     grace: Duration,
 ) -> std::io::Result<actix_web::dev::Server> {
+    let keep_alive = gateway.settings.keep_alive;
     let (gateway, readiness) = (Data::new(gateway), readiness.clone());
     let server = HttpServer::new(move || {
         App::new()
@@ -228,6 +229,9 @@ pub fn http(
             .wrap(from_fn(boundary::around))
     });
     Ok(server
+        .keep_alive(keep_alive)
+        // Clients open connections in advance: one that has asked nothing yet is idle, not slow.
+        .client_request_timeout(keep_alive)
         .disable_signals()
         .shutdown_timeout(grace.as_secs())
         .listen(listener)?

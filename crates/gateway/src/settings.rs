@@ -18,6 +18,10 @@ chassis::settings! {
         "AMQP_URL" => amqp_url: SecretString;
         /// Where the API is served. Loopback unless told otherwise, because users need no key.
         "GATEWAY_LISTEN" => listen: SocketAddr = "127.0.0.1:8000";
+        /// Seconds that a connection on which nothing is asked stays open. More than clients keep
+        /// theirs (Go's and reqwest's: 90): where the gateway is the first to close, a request may
+        /// meet the closing and gets no answer. Behind a balancer, more than it keeps idle ones.
+        "GATEWAY_KEEP_ALIVE_SECONDS" => keep_alive: Duration = 100, 1.0..=3_600.0;
         /// The key of all /api/admin calls, in the header X-Admin-API-Key: at least 16 characters,
         /// none that is easily guessed. Without it the gateway does not start.
         "ADMIN_API_KEY" => admin_api_key: AdminKey;

@@ -26,9 +26,10 @@ const BODY_MAX: usize = 50 << 20;
 /// Bytes of a too large body that are read and dropped, so that its sender hears the answer.
 const DRAIN_MAX: usize = 4 * BODY_MAX;
 
-/// Seconds that an idle connection is kept. Node, which WAHA runs on, closes it after 5: a client
-/// must not reuse one that is older.
-const KEEP_ALIVE_SECONDS: u64 = 75;
+/// How long an idle connection is kept, asked on before or not: longer than tests' clients keep
+/// theirs (90 s), so that no request of theirs meets the closing. Node, which WAHA runs on, closes
+/// it after 5 s: a client of WAHA must not reuse one that is older.
+const KEEP_ALIVE: Duration = Duration::from_secs(100);
 
 /// Connections that may wait to be accepted: a sender speaks to thousands of our workers at once.
 const BACKLOG: u32 = 4_096;
@@ -64,10 +65,8 @@ pub(crate) fn open(
     let server = server
         .workers(threads)
         .max_connections(100_000)
-        .keep_alive(Duration::from_secs(KEEP_ALIVE_SECONDS))
-        // Node waits a minute for a request's head; the server's own 5 s would close connections
-        // that a client has opened in advance.
-        .client_request_timeout(Duration::from_secs(60))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(KEEP_ALIVE)
         .disable_signals()
         .listen(listener)
         .map_err(|cause| StartError::Listen { port: 0, cause })?

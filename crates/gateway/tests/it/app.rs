@@ -119,6 +119,11 @@ impl App {
         made.body["id"].as_str().unwrap().to_owned()
     }
 
+    /// Asks the gateway to end, as a signal does.
+    pub(crate) fn shut_down(&self) {
+        self.shutdown.request();
+    }
+
     /// Runs a statement on the ledger; how many rows it touched.
     pub(crate) async fn sql(&self, statement: &str) -> u64 {
         self.db
@@ -152,7 +157,7 @@ impl App {
 impl Drop for App {
     fn drop(&mut self) {
         // The tasks end with the test's runtime; nobody waits for them here.
-        self.shutdown.request();
+        self.shut_down();
     }
 }
 

@@ -5,6 +5,7 @@ mod acks;
 mod app;
 mod bad_days;
 mod campaigns;
+mod connections;
 mod delays;
 mod flat;
 mod intake;
