@@ -32,6 +32,9 @@ pub(crate) use by_key;
 /// [`by_key`] for a transaction that has begun.
 pub(crate) const BY_KEY: &str = by_key!();
 
+/// Begins a transaction [`by_key`].
+pub(crate) const BEGIN_BY_KEY: &str = concat!("BEGIN; ", by_key!());
+
 /// Runs one statement by key, in a transaction of its own: a plan that was made when hardly a
 /// campaign was open, or a month was empty, must not read all of them later.
 pub(crate) async fn query_by_key(
@@ -43,7 +46,7 @@ pub(crate) async fn query_by_key(
     // All of it leaves at once, so that nothing else comes between, and the end whatever becomes of
     // the statement: after a failure it rolls back.
     let (begun, rows, ended) = join3(
-        client.batch_execute(concat!("BEGIN; ", by_key!())),
+        client.batch_execute(BEGIN_BY_KEY),
         client.query(&statement, parameters),
         client.batch_execute("COMMIT"),
     )

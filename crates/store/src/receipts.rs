@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio_postgres::types::ToSql;
 
 use crate::column::seconds;
-use crate::plan::by_key;
+use crate::plan::BEGIN_BY_KEY;
 use crate::sessions::wake_lane;
 use crate::{Client, GenericClient, StoreError};
 
@@ -59,7 +59,6 @@ pub struct Recorded {
 
 const LOCK_SENDERS: &str = "
     SELECT phone FROM senders WHERE phone = ANY ($1) ORDER BY phone FOR NO KEY UPDATE";
-const BEGIN: &str = concat!("BEGIN; ", by_key!());
 
 /// Takes a group of reports in, all or nothing, and moves the messages that they prove something
 /// of. Taking the same in twice changes nothing.
@@ -76,7 +75,7 @@ pub async fn record(client: &mut Client, reports: &[Report]) -> Result<Recorded,
     let lock = client.prepare_cached(LOCK_SENDERS).await?;
     let apply = moves::statement(client).await?;
     let (begun, locked, applied, ended) = join4(
-        client.batch_execute(BEGIN),
+        client.batch_execute(BEGIN_BY_KEY),
         client.execute(&lock, numbers),
         moves::take(client, &apply, &told),
         client.batch_execute("COMMIT"),
