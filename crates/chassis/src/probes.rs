@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use crate::Shutdown;
 
-/// How long a connection on which nothing is asked stays open: longer than clients keep theirs
+/// How long an idle connection stays open, asked on before or not: longer than clients keep theirs
 /// (Go's and reqwest's: 90 s), so that no question of theirs meets the closing.
 const KEEP_ALIVE: Duration = Duration::from_secs(100);
 

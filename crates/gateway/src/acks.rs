@@ -80,19 +80,18 @@ fn writer_of(sender: &PhoneNumber, writers: usize) -> usize {
     (spread % writers as u64) as usize
 }
 
-/// Answers of a group, all of them the same.
-#[derive(Debug, Default)]
+/// A group whose reports have not been answered yet, all of them alike.
+#[derive(Debug)]
 struct Unanswered {
     answers: Vec<Answer>,
-    away: Option<Away>,
+    written: Result<(), Away>,
 }
 
 impl Unanswered {
     fn answer(&mut self) {
-        let written = self.away.map_or(Ok(()), Err);
         for answer in self.answers.drain(..) {
             // Whoever reported may have given up; then it comes again.
-            let _gone = answer.send(written);
+            let _gone = answer.send(self.written);
         }
     }
 }
@@ -101,7 +100,10 @@ impl Unanswered {
 /// group is answered when the next one has left: the database works while answers go out.
 pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
     let (mut group, mut failing) = (Vec::with_capacity(GROUP_MAX), false);
-    let mut former = Unanswered::default();
+    let mut former = Unanswered {
+        answers: Vec::new(),
+        written: Ok(()),
+    };
     loop {
         if queue.reports.is_empty() {
             former.answer();
@@ -122,22 +124,23 @@ pub async fn run(store: Store, mut queue: Queue, shutdown: Shutdown) {
         if written.as_ref().is_err_and(|error| !error.is_unavailable()) {
             record_singly(&store, reports.into_iter().zip(answers)).await;
         } else {
-            let away = written.is_err().then_some(Away);
-            former = Unanswered { answers, away };
+            let written = written.map_err(|_unavailable| Away);
+            former = Unanswered { answers, written };
         }
     }
 }
 
 /// One bad report must not hold up the others; nor must a database that has gone meanwhile.
 async fn record_singly(store: &Store, asked: impl Iterator<Item = (Report, Answer)>) {
-    let mut gone = false;
+    let mut away = false;
     for (report, answer) in asked {
-        let written = match gone {
-            true => Err(Away),
-            false => record(store, &[report]).await.map_err(|error| {
-                gone = error.is_unavailable();
+        let written = if away {
+            Err(Away)
+        } else {
+            record(store, &[report]).await.map_err(|error| {
+                away = error.is_unavailable();
                 Away
-            }),
+            })
         };
         let _gone = answer.send(written);
     }

@@ -138,15 +138,14 @@ struct Key<'a> {
     id: Cow<'a, str>,
 }
 
-/// The bare message id in a send's answer; the places differ by engine.
+/// The bare message id in a send's answer; the places differ by engine, NOWEB's is looked at first.
 pub(crate) fn sent_message_id(body: &[u8]) -> Option<String> {
     if let Ok(Keyed { key }) = serde_json::from_slice(body) {
         return bare_id(&key.id).map(str::to_owned);
     }
     let body = value(body)?;
     let at = |path: &str| body.pointer(path).and_then(Value::as_str);
-    at("/key/id")
-        .or_else(|| at("/id"))
+    at("/id")
         .or_else(|| at("/id/_serialized"))
         .or_else(|| at("/id/id"))
         .or_else(|| at("/_data/id/_serialized"))
